@@ -1,0 +1,73 @@
+# PYTHON makes the environment, PY is the Python inside it.
+PYTHON ?= python3
+PY     := .venv/bin/python
+STAMP  := .venv/.installed
+PIP    := $(PY) -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt --build-constraint constraints.txt
+
+OLD := pymule needs Python 3.11 or newer with its venv module (on Debian: \
+	apt install python3-venv). To choose another: make PYTHON=python3.12
+
+.PHONY: help
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: $(STAMP)  ## Make .venv with everything pinned (the others do it by themselves)
+
+# pip first: the pip of a new environment may be too old for dependency groups.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(OLD)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	$(PIP) --group dev --editable '.[demo]'
+	@touch $@
+
+.PHONY: run
+run: $(STAMP)  ## Run the demonstration in the foreground; Ctrl-C stops it
+	@.venv/bin/pymuled -c configs/demo.toml
+
+.PHONY: test
+test: $(STAMP)  ## Run all tests, on both event loops
+	$(PY) -m pytest
+
+.PHONY: slow
+slow: $(STAMP)  ## Run only the tests that start a real pymuled
+	$(PY) -m pytest -m slow
+
+.PHONY: fmt
+fmt: $(STAMP)  ## Format the code and repair what ruff can repair
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+.PHONY: lint
+lint: $(STAMP)  ## Check format, rules and floors
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	.venv/bin/lint-imports
+
+.PHONY: types
+types: $(STAMP)  ## Check the types of code and tests
+	$(PY) -m mypy
+
+.PHONY: cover
+cover: $(STAMP)  ## Run all tests and count what they reach, in the mules too
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+	$(PY) -m coverage report --include='pymule/sansio/*' --fail-under=100
+
+.PHONY: check
+check: lint types cover  ## What CI runs: lint, types and all tests with their coverage
+
+.PHONY: bench
+bench: $(STAMP)  ## Measure against the peers (compiles uWSGI the first time)
+	$(PIP) --editable '.[bench]'
+	$(PY) -m benchmarks
+
+.PHONY: clean
+clean:  ## Remove .venv and everything that can be made again
+	rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,90 @@
+"""Mules for asyncio: processes beside a web application that take work off it.
+
+The names below are loaded when they are first used, because every mule and every web
+process imports this package, and most need only a few of them.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from pymule.version import VERSION
+
+if TYPE_CHECKING:
+    from pymule.client.aio import Client
+    from pymule.client.api import (
+        farm_msg,
+        farm_msgs,
+        flush,
+        mule_msg,
+        mule_msgs,
+    )
+    from pymule.errors import (
+        ConfigError,
+        ConnectionLostError,
+        DrainingError,
+        LeaseLostError,
+        MasterUnavailableError,
+        MessageTooBigError,
+        NotInMuleError,
+        PymuleError,
+        QueueFullError,
+        RefusedError,
+        UnknownTargetError,
+        UnsupportedError,
+    )
+    from pymule.mule.api import farm_get_msg, messages, mule_get_msg, receive
+    from pymule.mule.message import Message
+    from pymule.mule.process import in_farm, mule_id
+
+__all__ = (
+    "Client",
+    "ConfigError",
+    "ConnectionLostError",
+    "DrainingError",
+    "LeaseLostError",
+    "MasterUnavailableError",
+    "Message",
+    "MessageTooBigError",
+    "NotInMuleError",
+    "PymuleError",
+    "QueueFullError",
+    "RefusedError",
+    "UnknownTargetError",
+    "UnsupportedError",
+    "farm_get_msg",
+    "farm_msg",
+    "farm_msgs",
+    "flush",
+    "in_farm",
+    "messages",
+    "mule_get_msg",
+    "mule_id",
+    "mule_msg",
+    "mule_msgs",
+    "receive",
+)
+
+__version__ = VERSION
+
+_HOMES = {
+    "pymule.client.aio": ("Client",),
+    "pymule.client.api": ("farm_msg", "farm_msgs", "flush", "mule_msg", "mule_msgs"),
+    "pymule.mule.api": ("farm_get_msg", "messages", "mule_get_msg", "receive"),
+    "pymule.mule.message": ("Message",),
+    "pymule.mule.process": ("in_farm", "mule_id"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'pymule' has no attribute {name!r}")
+    module = importlib.import_module(_HOME_OF.get(name, "pymule.errors"))
+    value: object = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

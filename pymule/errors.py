@@ -1,0 +1,229 @@
+"""Every exception of pymule, under one root, and the wire code of each.
+
+An error that the master answers with crosses the socket as a code and a detail (a
+JSON object with the constructor's arguments); :func:`error_from_wire` turns it back
+into the same exception in the caller. The codes are in ``docs/protocol.md``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+__all__ = (
+    "WIRE_ERRORS",
+    "ConfigError",
+    "ConnectionLostError",
+    "DrainingError",
+    "FrameTooBigError",
+    "LeaseLostError",
+    "LocalProtocolError",
+    "MasterUnavailableError",
+    "MessageTooBigError",
+    "MuleSpawnError",
+    "NotAllowedError",
+    "NotInMuleError",
+    "ProtocolError",
+    "PymuleError",
+    "QueueFullError",
+    "RefusedError",
+    "RemoteProtocolError",
+    "SocketInUseError",
+    "SocketSetupError",
+    "UnknownTargetError",
+    "UnsupportedError",
+    "error_from_wire",
+)
+
+
+class PymuleError(Exception):
+    """Root of everything that pymule raises; never raised itself."""
+
+
+class ConfigError(PymuleError, ValueError):
+    """The configuration is wrong; the message starts ``FILE:LINE:COLUMN: KEY: ...``."""
+
+
+class ProtocolError(PymuleError):
+    """A rule of the protocol was broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side was used wrongly: by pymule itself or by its caller."""
+
+
+class NotInMuleError(LocalProtocolError):
+    """A call that only a mule can make was made in another process."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}() can only be called in a mule started by pymuled")
+        self.name = name
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the rules; the connection is beyond use."""
+
+
+class FrameTooBigError(RemoteProtocolError):
+    """A frame announces a body of ``size`` bytes; ``limit`` is allowed."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"frame of {size} bytes; max_frame_bytes is {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class ConnectionLostError(PymuleError, ConnectionError):
+    """The peer went away; ``unacked`` messages are in doubt."""
+
+    def __init__(self, reason: str, unacked: int = 0) -> None:
+        super().__init__(reason)
+        self.unacked = unacked
+
+
+class MasterUnavailableError(ConnectionLostError):
+    """No master answers at ``socket``; is pymuled running?"""
+
+    def __init__(self, socket: str, reason: str) -> None:
+        super().__init__(f"no pymuled at {socket}: {reason}")
+        self.socket = socket
+
+
+class SocketInUseError(PymuleError):
+    """Another daemon, process ``pid``, listens on ``socket``."""
+
+    def __init__(self, socket: str, pid: int | None) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(f"{socket} is in use by {holder}; stop it or choose another")
+        self.socket = socket
+        self.pid = pid
+
+
+class SocketSetupError(PymuleError):
+    """The listening socket cannot be made at ``socket``."""
+
+    def __init__(self, socket: str, reason: str) -> None:
+        super().__init__(f"cannot listen on {socket}: {reason}")
+        self.socket = socket
+
+
+class MuleSpawnError(PymuleError):
+    """The process of a mule could not be started; the cause is chained."""
+
+    def __init__(self, program: str, reason: str) -> None:
+        super().__init__(f"cannot start {program}: {reason}")
+        self.program = program
+
+
+# Filled by RefusedError.__init_subclass__: wire code -> class.
+WIRE_ERRORS: Final[dict[int, type["RefusedError"]]] = {}
+
+
+class RefusedError(PymuleError):
+    """The master said no. Each subclass owns one wire code.
+
+    ``retryable`` is true when the same call may succeed later, unchanged.
+    """
+
+    code: ClassVar[int]
+    retryable: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if cls.code in WIRE_ERRORS:
+            raise TypeError(f"wire code {cls.code} belongs to {WIRE_ERRORS[cls.code]}")
+        WIRE_ERRORS[cls.code] = cls
+
+    def to_detail(self) -> dict[str, object]:
+        """Return the constructor's arguments as they cross the wire."""
+        # add_note() keeps its notes among the attributes; they stay here.
+        return {name: value for name, value in vars(self).items() if name[0] != "_"}
+
+
+class UnknownTargetError(RefusedError):
+    """No queue has the name ``target``; those that exist are in ``known``."""
+
+    code = 1
+
+    def __init__(self, target: str, known: Sequence[str]) -> None:
+        names = ", ".join(known) or "none"
+        super().__init__(f"no queue for target {target!r}; there are: {names}")
+        self.target = target
+        self.known = list(known)
+
+
+class QueueFullError(RefusedError):
+    """The queue of ``target`` is at its ``limit`` of ``unit``; retry or shed load."""
+
+    code = 2
+    retryable = True
+
+    def __init__(self, target: str, limit: int, unit: str = "messages") -> None:
+        super().__init__(f"queue of {target!r} is full at {limit} {unit}")
+        self.target = target
+        self.limit = limit
+        self.unit = unit
+
+
+class MessageTooBigError(RefusedError):
+    """A message of ``size`` bytes; ``limit`` (from max_frame_bytes) is allowed."""
+
+    code = 3
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"message of {size} bytes; at most {limit} fit in a frame")
+        self.size = size
+        self.limit = limit
+
+
+class DrainingError(RefusedError):
+    """The master is stopping and takes no new messages; retry with the next one."""
+
+    code = 4
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("the master is draining and takes no new messages")
+
+
+class LeaseLostError(RefusedError):
+    """An ack or nack of message ``id`` came too late: it was given to another."""
+
+    code = 5
+
+    def __init__(self, id: int, attempt: int) -> None:  # noqa: A002  (wire name)
+        super().__init__(f"attempt {attempt} of message {id} is no longer leased here")
+        self.id = id
+        self.attempt = attempt
+
+
+class UnsupportedError(RefusedError):
+    """The wire format knows ``feature``; this master does not offer it."""
+
+    code = 6
+
+    def __init__(self, feature: str) -> None:
+        super().__init__(f"{feature} is not supported by this version of pymuled")
+        self.feature = feature
+
+
+class NotAllowedError(RefusedError):
+    """The peer may not do this; ``reason`` names the rule."""
+
+    code = 7
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def error_from_wire(code: int, detail: Mapping[str, object]) -> RefusedError:
+    """Rebuild the exception that crossed the wire as *code* and *detail*.
+
+    Raises:
+        RemoteProtocolError: The code is unknown or the detail does not fit it.
+    """
+    cls = WIRE_ERRORS.get(code)
+    if cls is None:
+        raise RemoteProtocolError(f"unknown error code {code}")
+    try:
+        return cls(**detail)
+    except TypeError as exc:
+        raise RemoteProtocolError(f"error {code} with detail {detail!r}") from exc

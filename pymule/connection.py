@@ -1,0 +1,209 @@
+"""A session with its transport: feeds the one, coalesces writes to the other."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from pymule.errors import ConnectionLostError, RemoteProtocolError
+from pymule.sansio.session import Session, SessionState
+from pymule.sansio.verbs import Verb
+
+__all__ = ("Connection", "Owner")
+
+_READ_BYTES: Final = 256 * 1024
+
+
+class Owner(Protocol):
+    """Who acts on what a connection brings."""
+
+    def connection_made(self, connection: "Connection") -> None:
+        """The connection can be used now."""
+
+    def data_received(self, connection: "Connection") -> None:
+        """Bytes came, be they a whole frame or not."""
+
+    def verbs_received(self, connection: "Connection", verbs: list[Verb]) -> None:
+        """Verbs came, in this order."""
+
+    def connection_lost(
+        self, connection: "Connection", reason: Exception | None
+    ) -> None:
+        """Nothing more comes; ``None`` for an end in good order."""
+
+
+class Connection(asyncio.Protocol):
+    """One peer. ``data in -> session -> owner -> transport.write`` is one call chain.
+
+    Args:
+        session: The conversation; its role decides what may be said.
+        owner: Who acts on the verbs.
+    """
+
+    def __init__(self, session: Session, owner: Owner) -> None:
+        self.session = session
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._is_flush_due = False
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        # Called when the peer stops reading (True) and when it reads again (False).
+        self.on_stall: Callable[[bool], None] | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the kernel has not taken yet."""
+        if self._transport is None:
+            return 0
+        return self._transport.get_write_buffer_size() + sum(map(len, self._out))
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether the peer owes us the rest of a frame."""
+        return self.session.is_between_frames
+
+    def send(self, verb: Verb) -> None:
+        """Send *verb* at the end of this loop turn, with what else is to be sent.
+
+        Nothing is sent to a peer that is gone or has said goodbye.
+        """
+        if self.session.state is not SessionState.CLOSED:
+            self.send_bytes(self.session.pack(verb))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send whole frames at the end of this loop turn."""
+        self._out.append(data)
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand what is to be sent to the transport now."""
+        self._is_flush_due = False
+        if not self._out or self._transport is None:
+            return
+        out, self._out = self._out, []
+        if not self._transport.is_closing():
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def close(self, reason: str | None = None) -> None:
+        """Say goodbye, with a *reason* if the peer should know one, and close."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if reason is not None:
+            self._out.append(self.session.farewell(reason))
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close without sending what is left."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport is closed.
+
+        Cancelling is safe: the connection goes on closing.
+        """
+        await asyncio.shield(self._closed)
+
+    def read_rest(self, fd: int) -> None:
+        """Take what is left in the socket *fd* of a peer whose process has ended.
+
+        The loop would bring it too, but in a later turn than the news of the death.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.pause_reading()
+        while True:
+            try:
+                data = os.read(fd, _READ_BYTES)
+            except (BlockingIOError, ConnectionError):
+                return
+            if not data:
+                return
+            self.data_received(data)
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        # A stream's; uvloop's is not of asyncio's class.
+        self._transport = cast(asyncio.Transport, transport)
+        if self._out:
+            self.flush()
+        self._owner.connection_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the session and let the owner act."""
+        try:
+            verbs = self.session.receive_data(data)
+        except RemoteProtocolError as exc:
+            self.fail(exc)
+            return
+        self._owner.data_received(self)
+        if verbs:
+            self._owner.verbs_received(self, verbs)
+
+    def fail(self, error: Exception) -> None:
+        """End a conversation in which the peer broke a rule: say so, close."""
+        self.close(str(error))
+        self._lost(error)
+
+    def eof_received(self) -> None:
+        """Close our side too."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner, once."""
+        if exc is None:
+            try:
+                self.session.receive_eof()
+            except ConnectionLostError as error:
+                exc = error
+        self._transport = None
+        if not self._closed.done():
+            self._closed.set_result(None)
+        self._lost(exc)
+
+    def _lost(self, reason: Exception | None) -> None:
+        owner, self._owner = self._owner, _NOBODY
+        owner.connection_lost(self, reason)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: read nothing more from it until it does."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+        if self.on_stall is not None:
+            self.on_stall(True)  # noqa: FBT003  (stalled or not)
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        if self.on_stall is not None:
+            self.on_stall(False)  # noqa: FBT003  (stalled or not)
+
+
+class _Nobody:
+    """The owner of a connection whose end was told."""
+
+    def connection_made(self, connection: Connection) -> None:
+        """Too late."""
+
+    def data_received(self, connection: Connection) -> None:
+        """Too late."""
+
+    def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
+        """Too late."""
+
+    def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
+        """Told already."""
+
+
+_NOBODY: Final = _Nobody()

@@ -1,0 +1,146 @@
+"""How often a message is tried, how long it waits in between, and where it ends."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from pymule.sansio.target import MessageId
+
+__all__ = (
+    "Bury",
+    "DeadLetter",
+    "DeadLetters",
+    "DeadReason",
+    "DeliveryPolicy",
+    "Redeliver",
+)
+
+
+class DeadReason(Enum):
+    """Why a message became a dead letter."""
+
+    ATTEMPTS = "attempts spent"
+    CRASHES = "mules died in its hands"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Redeliver:
+    """Try again in *delay* seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Put the message with the dead letters."""
+
+    reason: DeadReason
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPolicy:
+    """The limits of one queue.
+
+    Args:
+        max_attempts: Deliveries of one message, at most; from 1.
+        max_crashes: Deaths of a mule that held the message, at most; from 1.
+        backoff_s: Longest wait before the second attempt, in seconds; doubled for
+            each one after.
+        backoff_max_s: Longest wait before any attempt, in seconds.
+    """
+
+    max_attempts: int = 5
+    max_crashes: int = 3
+    backoff_s: float = 0.5
+    backoff_max_s: float = 60.0
+
+    def after_failure(
+        self, attempts: int, jitter: float, delay: float | None = None
+    ) -> Redeliver | Bury:
+        """Decide about a message that failed at attempt number *attempts*.
+
+        Args:
+            attempts: Deliveries so far, from 1.
+            jitter: In ``[0, 1)``, drawn by the caller. The whole wait is drawn
+                ("full jitter"), so that messages which failed together do not come
+                back together.
+            delay: Seconds that the program asked for instead.
+        """
+        if attempts >= self.max_attempts:
+            return Bury(DeadReason.ATTEMPTS)
+        if delay is not None:
+            return Redeliver(delay)
+        # 2.0 ** 1024 overflows; the cap is reached long before.
+        longest = self.backoff_s * 2.0 ** min(attempts - 1, 64)
+        return Redeliver(min(longest, self.backoff_max_s) * jitter)
+
+    def after_crash(self, attempts: int, crashes: int) -> Redeliver | Bury:
+        """Decide about a message whose mule died, for the *crashes*th time.
+
+        There is no wait: the backoff is the mule's, another one can start at once.
+        """
+        if crashes >= self.max_crashes:
+            return Bury(DeadReason.CRASHES)
+        if attempts >= self.max_attempts:
+            return Bury(DeadReason.ATTEMPTS)
+        return Redeliver(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that is not tried again, and why.
+
+    Attributes:
+        error: What the last failure told: ``type``, ``text``, ``traceback``.
+        accepted_at: When the message was queued, monotonic seconds.
+        died_at: When it was given up, monotonic seconds.
+    """
+
+    id: MessageId
+    queue: str
+    body: bytes
+    options: bytes
+    attempts: int
+    crashes: int
+    reason: DeadReason
+    error: dict[str, object]
+    accepted_at: float
+    died_at: float
+
+
+class DeadLetters:
+    """The dead letters of one queue; the oldest leaves when there are too many.
+
+    Args:
+        max_messages: Letters kept, at most.
+        max_bytes: Sum of their bodies, in bytes, at most.
+    """
+
+    def __init__(
+        self, max_messages: int = 10_000, max_bytes: int = 64 * 1024 * 1024
+    ) -> None:
+        self._letters: OrderedDict[MessageId, DeadLetter] = OrderedDict()
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self.bytes = 0
+        # Letters that had to leave, counted because nothing is dropped silently.
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        return iter(self._letters.values())
+
+    def add(self, letter: DeadLetter) -> None:
+        """Keep *letter*, and let the oldest go while there are too many."""
+        self._letters[letter.id] = letter
+        self.bytes += len(letter.body)
+        while len(self) > self._max_messages or (
+            self.bytes > self._max_bytes and len(self) > 1
+        ):
+            _, oldest = self._letters.popitem(last=False)
+            self.bytes -= len(oldest.body)
+            self.dropped += 1

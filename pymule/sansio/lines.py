@@ -1,0 +1,143 @@
+"""Who gets the next message: the lanes that ask, and the queues that have something.
+
+Theory of operation. A lane with credit stands in the *line* of each of its queues,
+and the first in line is served first. A queue is *hot* while it may have both a
+message and a lane for it; only hot queues are looked at.
+
+A *suspect*, a message in whose hands a mule died, goes alone to a link that holds
+nothing, which is then *solo* until the suspect is settled. While every link that asks
+is busy, the queue *reserves* one: it gets nothing else, so it will be free.
+
+What always holds: a queue reserves at most one link, and a link is reserved by at
+most one queue, which has a suspect that the link has credit for.
+"""
+
+from pymule.sansio.link import Lane, Link, LinkId
+from pymule.sansio.queue import Queue, Run
+
+__all__ = ("Lines",)
+
+
+class Lines:
+    """The lines of all queues."""
+
+    def __init__(self) -> None:
+        self._hot: dict[Queue, None] = {}
+
+    def wake(self, queue: Queue) -> None:
+        """*queue* has a message that it did not have before."""
+        self._hot[queue] = None
+
+    def grant(self, lane: Lane, limit: int) -> None:
+        """*lane* may be sent messages up to position *limit*."""
+        lane.limit = limit
+        reserver = lane.link.reserved_by
+        if reserver is not None and limit <= lane.delivered:
+            # The link may not be able to take the suspect any more.
+            self._unreserve(reserver)
+            self.wake(reserver)
+        self._join(lane)
+
+    def freed(self, link: Link) -> None:
+        """*link* holds nothing any more."""
+        link.is_solo = False
+        self._join_all(link)
+
+    def leave(self, link: Link) -> None:
+        """Nothing more goes to *link*."""
+        link.is_draining = True
+        for lane in link.lanes.values():
+            for queue in lane.queues:
+                queue.line.pop(lane, None)
+        if link.reserved_by is not None:
+            self.wake(link.reserved_by)
+            self._unreserve(link.reserved_by)
+
+    def serve(self) -> list[tuple[LinkId, Run]]:
+        """Lease what can be; return it in the order in which to send it."""
+        out: list[tuple[LinkId, Run]] = []
+        while self._hot:
+            hot, self._hot = self._hot, {}
+            for queue in hot:
+                if queue.suspects:
+                    self._serve_suspects(queue, out)
+                self._serve(queue, out)
+        return out
+
+    def _join(self, lane: Lane) -> None:
+        # A lane joins the line when it gets credit, so the line is both the fairness
+        # rule and the load rule: a slow mule simply queues up less often.
+        if lane.limit <= lane.delivered or lane.link.is_draining:
+            return
+        for queue in lane.queues:
+            queue.line.setdefault(lane, None)
+            if queue.ready or queue.suspects:
+                # To the end, so that the order is the lane's: a queue that is fed all
+                # the time is hot already, and would come first for ever.
+                self._hot.pop(queue, None)
+                self._hot[queue] = None
+
+    def _join_all(self, link: Link) -> None:
+        for lane in link.lanes.values():
+            self._join(lane)
+
+    def _serve(self, queue: Queue, out: list[tuple[LinkId, Run]]) -> None:
+        ready, line = queue.ready, queue.line
+        while ready and line:
+            lane = next(iter(line))
+            credit = lane.limit - lane.delivered
+            if credit <= 0 or not lane.link.takes_from(queue):
+                del line[lane]
+                continue
+            run = ready[0]
+            if run.count <= credit:
+                ready.popleft()
+            else:
+                ready[0] = run.cut(credit, run.count - credit)
+                run = run.cut(0, credit)
+            self._lease(lane, run, out)
+
+    def _serve_suspects(self, queue: Queue, out: list[tuple[LinkId, Run]]) -> None:
+        while queue.suspects:
+            lane = self._free_lane(queue)
+            if lane is None:
+                return
+            self._unreserve(queue)
+            lane.link.is_solo = True
+            self._lease(lane, queue.suspects.popleft(), out)
+
+    def _free_lane(self, queue: Queue) -> Lane | None:
+        """Return a lane whose link holds nothing; else see that there will be one."""
+        busy = None
+        for lane in queue.line:
+            if lane.limit > lane.delivered and lane.link.takes_from(queue):
+                if not lane.link.leases:
+                    return lane
+                busy = busy or lane
+        if busy is not None and queue.reserved is None:
+            queue.reserved = busy.link
+            busy.link.reserved_by = queue
+        return None
+
+    def _unreserve(self, queue: Queue) -> None:
+        link, queue.reserved = queue.reserved, None
+        if link is not None:
+            link.reserved_by = None
+            self._join_all(link)
+
+    def _lease(self, lane: Lane, run: Run, out: list[tuple[LinkId, Run]]) -> None:
+        link, queue = lane.link, run.queue
+        run.lane_index = lane.index
+        run.start = lane.delivered
+        lane.delivered += run.count
+        queue.leased += run.count
+        link.lease(run)
+        if lane.limit > lane.delivered and not link.is_solo:
+            queue.line.move_to_end(lane)
+        else:
+            del queue.line[lane]
+        if len(lane.queues) > 1:
+            # The next credit of this lane serves another queue first.
+            lane.queues.remove(queue)
+            lane.queues.append(queue)
+        out.append((link.id, run))

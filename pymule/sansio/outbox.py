@@ -1,0 +1,251 @@
+"""What a sender has handed over and has no answer for yet.
+
+Messages for the same target with the same options are piled up; a pile is *sealed*
+into one SUBMIT with consecutive sequence numbers, and kept until every message in it
+was confirmed or refused, so that what has no answer can be sent again, under the same
+sequences, to the next master. It drops what it has already, by sequence.
+"""
+
+from collections import deque
+from typing import Generic, TypeVar
+
+from pymule.errors import RefusedError, RemoteProtocolError
+from pymule.sansio.batch import MAX_BATCH_COUNT, Batch, pack_bodies
+from pymule.sansio.verbs import Submit
+
+__all__ = ("MESSAGE_COST", "Outbox", "Pile", "Ticket")
+
+WaiterT = TypeVar("WaiterT")
+
+MESSAGE_COST = 64
+"""Counted for each message beside its bytes, so that one sum bounds both the bytes
+and the number of messages of a pile."""
+
+_PILE_BYTES = 128 * 1024
+
+
+class Ticket(Generic[WaiterT]):
+    """Somebody waits for the answers to *wanted* messages.
+
+    Args:
+        wanted: How many.
+        waiter: What the caller wants to find again in a settled ticket.
+    """
+
+    __slots__ = ("error", "ids", "waiter", "wanted")
+
+    def __init__(self, wanted: int, waiter: WaiterT) -> None:
+        self.wanted = wanted
+        self.waiter = waiter
+        # Runs of ids, in the order of the messages.
+        self.ids: list[range] = []
+        # The first refusal, if there was one.
+        self.error: RefusedError | None = None
+
+
+class Pile(Generic[WaiterT]):
+    """Messages for one target with the same options, on their way out."""
+
+    __slots__ = (
+        "answered",
+        "count",
+        "messages",
+        "options",
+        "payload",
+        "room",
+        "sequence",
+        "size",
+        "target",
+        "tickets",
+    )
+
+    def __init__(self, target: str, options: bytes) -> None:
+        self.target = target
+        self.options = options
+        self.messages: list[bytes] = []
+        # Index of the first message, how many, and who waits for them.
+        self.tickets: deque[tuple[int, int, Ticket[WaiterT]]] = deque()
+        # Bytes and message costs that still fit; below zero: seal it.
+        self.room = _PILE_BYTES
+        # From the sealing on.
+        self.sequence = 0
+        self.count = 0
+        self.size = 0
+        self.payload = b""
+        # Messages with an answer; answers come in order.
+        self.answered = 0
+
+
+class Outbox(Generic[WaiterT]):
+    """Sequences, piles and answers of one sender.
+
+    Args:
+        window_count: Messages without an answer for one target, at most.
+        window_bytes: Their bytes, at most; one pile may always be out.
+    """
+
+    def __init__(
+        self, window_count: int = 16_384, window_bytes: int = 8 * 1024 * 1024
+    ) -> None:
+        self.window_count = window_count
+        self.window_bytes = window_bytes
+        # Refusals of messages for which nobody waited.
+        self.failures: list[RefusedError] = []
+        self._next_sequence = 1
+        self._in_flight: deque[Pile[WaiterT]] = deque()
+        # By target: messages and bytes without an answer.
+        self._load: dict[str, tuple[int, int]] = {}
+
+    @property
+    def unanswered(self) -> int:
+        """Sealed messages without an answer."""
+        return sum(count for count, _ in self._load.values())
+
+    def is_full(self, target: str) -> bool:
+        """Whether a sender has to wait before more goes to *target*."""
+        count, size = self._load.get(target, (0, 0))
+        return count >= self.window_count or size >= self.window_bytes
+
+    def seal(self, pile: Pile[WaiterT]) -> Submit:
+        """Give *pile* its sequences; return the verb that carries it."""
+        pile.sequence = self._next_sequence
+        pile.count = len(pile.messages)
+        assert 0 < pile.count <= MAX_BATCH_COUNT, "a pile is sealed when it is full"
+        pile.payload = pack_bodies(pile.messages)
+        pile.size = len(pile.payload)
+        pile.messages = []
+        self._next_sequence += pile.count
+        self._in_flight.append(pile)
+        count, size = self._load.get(pile.target, (0, 0))
+        self._load[pile.target] = count + pile.count, size + pile.size
+        return self._submit(pile)
+
+    def resend(self) -> list[Submit]:
+        """Return all that has no answer, for a new connection."""
+        return [self._submit(pile) for pile in self._in_flight]
+
+    def _submit(self, pile: Pile[WaiterT]) -> Submit:
+        count, payload = pile.count - pile.answered, pile.payload
+        if pile.answered:
+            # What was refused must not be accepted after all, behind its sender's back.
+            payload = Batch(pile.count, payload).part(pile.answered, count)
+        return Submit(
+            pile.sequence + pile.answered,
+            self._in_flight[0].sequence,
+            count,
+            pile.target,
+            pile.options,
+            payload,
+        )
+
+    def confirmed(
+        self, sequence: int, count: int, first_id: int
+    ) -> list[Ticket[WaiterT]]:
+        """Note that messages are queued; return the tickets that this completes.
+
+        Raises:
+            RemoteProtocolError: Nothing like that was asked.
+        """
+        settled: list[Ticket[WaiterT]] = []
+        for ticket, offset, number in self._answer(sequence, count)[0]:
+            start = first_id + offset
+            ticket.ids.append(range(start, start + number))
+            if not ticket.wanted:
+                settled.append(ticket)
+        return settled
+
+    def refused(
+        self, sequence: int, count: int, error: RefusedError
+    ) -> list[Ticket[WaiterT]]:
+        """Note that messages are refused; return the tickets that this completes.
+
+        Raises:
+            RemoteProtocolError: Nothing like that was asked.
+        """
+        settled: list[Ticket[WaiterT]] = []
+        shares, unheard = self._answer(sequence, count)
+        for ticket, _, number in shares:
+            unheard -= number
+            ticket.error = ticket.error or error
+            if not ticket.wanted:
+                settled.append(ticket)
+        if unheard:
+            # Nobody waits for these; the next flush tells.
+            self.failures.append(error)
+        return settled
+
+    def _answer(
+        self, sequence: int, count: int
+    ) -> tuple[list[tuple[Ticket[WaiterT], int, int]], int]:
+        """Take an answer, which may cover several piles.
+
+        Returns tickets, their offset in the answer and their share of it; and how many
+        messages had no answer before.
+        """
+        end = sequence + count
+        covered = 0
+        parts: list[tuple[Pile[WaiterT], int]] = []
+        # First all is checked: what is half taken would leave tickets unsettled.
+        for pile in self._in_flight:
+            low = max(sequence, pile.sequence)
+            high = min(end, pile.sequence + pile.count)
+            if low < high:
+                if low > pile.sequence + pile.answered:
+                    raise RemoteProtocolError(
+                        f"answer for sequence {low}; "
+                        f"expected {pile.sequence + pile.answered}"
+                    )
+                covered += high - low
+                parts.append((pile, high))
+            if high == end:
+                break
+        if covered < count:
+            raise RemoteProtocolError(
+                f"answer for sequences {sequence} to {end - 1}, "
+                "which were not all submitted or have their answer"
+            )
+        shares: list[tuple[Ticket[WaiterT], int, int]] = []
+        news = 0
+        for pile, high in parts:
+            news += self._answer_pile(pile, high, sequence, shares)
+        return shares, news
+
+    def _answer_pile(
+        self,
+        pile: Pile[WaiterT],
+        end: int,
+        answer_start: int,
+        shares: list[tuple[Ticket[WaiterT], int, int]],
+    ) -> int:
+        """Take the part of an answer that is about *pile*; return how much is new.
+
+        What was answered before is skipped: it was sent again after a reconnect.
+        """
+        high = end - pile.sequence
+        news = high - pile.answered
+        if news <= 0:
+            return 0
+        pile.answered = high
+        while pile.tickets and pile.tickets[0][0] < high:
+            first, wanted, ticket = pile.tickets.popleft()
+            number = min(first + wanted, high) - first
+            ticket.wanted -= number
+            shares.append((ticket, pile.sequence + first - answer_start, number))
+            if number < wanted:
+                pile.tickets.appendleft((high, wanted - number, ticket))
+        self._unload(pile, news)
+        return news
+
+    def _unload(self, pile: Pile[WaiterT], count: int) -> None:
+        is_done = pile.answered == pile.count
+        load_count, load_size = self._load[pile.target]
+        load = load_count - count, load_size - (pile.size if is_done else 0)
+        if load[0]:
+            self._load[pile.target] = load
+        else:
+            del self._load[pile.target]
+        if is_done:
+            if pile is self._in_flight[0]:
+                self._in_flight.popleft()
+            else:
+                self._in_flight.remove(pile)

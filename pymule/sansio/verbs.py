@@ -1,0 +1,498 @@
+# ruff: noqa: D102  (pack and unpack are the same two things in every verb)
+"""The typed body of each frame.
+
+A verb of every day has a fixed layout, drawn in its class; a verb of control, which
+is rare, is a JSON object, which every language can read. ``pack`` gives the whole
+frame, header and all; ``unpack`` takes the body.
+
+Plain slots dataclasses, not frozen ones: 122 ns against 365, one for every frame.
+"""
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self, get_args
+
+from pymule.errors import RemoteProtocolError
+from pymule.sansio.frame import HEADER, Opcode, encode_frame
+
+__all__ = (
+    "VERBS",
+    "Ack",
+    "Call",
+    "Close",
+    "Confirm",
+    "Credit",
+    "Deliver",
+    "Drain",
+    "Hello",
+    "JsonObject",
+    "Lane",
+    "Nack",
+    "Ready",
+    "Refuse",
+    "Reply",
+    "ReplyKind",
+    "Return",
+    "Stacks",
+    "Submit",
+    "Verb",
+    "Welcome",
+    "read_json",
+    "write_json",
+)
+
+JsonObject = dict[str, object]
+"""What a verb of control carries."""
+
+Range = tuple[int, int, int]
+"""First id, count, attempt; or first sequence, count, first id."""
+
+_RANGE: Final = struct.Struct("<QIQ")
+_SUBMIT: Final = struct.Struct("<QQIHH")
+_REFUSE: Final = struct.Struct("<QIH")
+_DELIVER: Final = struct.Struct("<QIHHHH")
+_NACK: Final = struct.Struct("<QIBd")
+_CREDIT: Final = struct.Struct("<HQ")
+_LANE: Final = struct.Struct("<H")
+_CALL: Final = struct.Struct("<I")
+_REPLY: Final = struct.Struct("<IB")
+
+
+def write_json(value: Mapping[str, object]) -> bytes:
+    """Encode the object of a control verb.
+
+    Raises:
+        ValueError: A number in it is NaN or infinite, which JSON cannot say.
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
+# Made once: json.loads with a parse_constant makes one for every call.
+_JSON: Final = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def read_json(data: bytes) -> JsonObject:
+    """Decode the object of a control verb.
+
+    Raises:
+        RemoteProtocolError: *data* is not the JSON of an object.
+    """
+    try:
+        # Not json.loads, which takes UTF-16 and UTF-32 from bytes as well.
+        value = _JSON.decode(data.decode())
+    except (ValueError, RecursionError) as exc:
+        raise RemoteProtocolError(f"body is not JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise RemoteProtocolError(f"body is a JSON {type(value).__name__}, no object")
+    return value
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        raise RemoteProtocolError(f"text is not UTF-8: {exc}") from exc
+
+
+def _check_end(opcode: Opcode, body: bytes, told: int) -> None:
+    # A slice beyond the end is no error in Python, only shorter.
+    if told > len(body):
+        raise RemoteProtocolError(
+            f"{opcode.name} with fields of {told} bytes in a body of {len(body)}"
+        )
+
+
+@dataclass(slots=True)
+class _JsonVerb:
+    """A verb whose body is one JSON object."""
+
+    opcode: ClassVar[Opcode]
+    value: JsonObject
+
+    def pack(self) -> bytes:
+        return encode_frame(self.opcode, write_json(self.value))
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        return cls(read_json(body))
+
+
+@dataclass(slots=True)
+class Hello(_JsonVerb):
+    """The first frame of every peer: who it is and which versions it speaks."""
+
+    opcode = Opcode.HELLO
+
+
+@dataclass(slots=True)
+class Welcome(_JsonVerb):
+    """The master's answer: the version chosen and the limits that hold."""
+
+    opcode = Opcode.WELCOME
+
+
+@dataclass(slots=True)
+class Close(_JsonVerb):
+    """The last frame of either side: ``reason`` says why."""
+
+    opcode = Opcode.CLOSE
+
+
+@dataclass(slots=True)
+class _EmptyVerb:
+    """A verb that says all by its opcode."""
+
+    opcode: ClassVar[Opcode]
+
+    def pack(self) -> bytes:
+        return encode_frame(self.opcode, b"")
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        if body:
+            raise RemoteProtocolError(
+                f"{cls.opcode.name} has no body; {len(body)} bytes came"
+            )
+        return cls()
+
+
+@dataclass(slots=True)
+class Ready(_EmptyVerb):
+    """Mule to master: the program, or the application, is loaded."""
+
+    opcode = Opcode.READY
+
+
+@dataclass(slots=True)
+class Drain(_EmptyVerb):
+    """Master to mule: give back what is untouched; nothing more will come."""
+
+    opcode = Opcode.DRAIN
+
+
+@dataclass(slots=True)
+class Stacks(_EmptyVerb):
+    """Master to mule: write the stacks of your tasks; the end is near."""
+
+    opcode = Opcode.STACKS
+
+
+@dataclass(slots=True)
+class Submit:
+    """Sender to master: messages for one target, with the same options.
+
+    ``sequence u64 | floor u64 | count u32 | target u16 | options u16``, then so many
+    bytes of target and of options (a JSON object, or nothing), then the batch.
+    *floor*: the sender has the answers to all sequences below.
+    """
+
+    opcode = Opcode.SUBMIT
+    sequence: int
+    floor: int
+    count: int
+    target: str
+    options: bytes
+    payload: bytes
+
+    def pack(self) -> bytes:
+        target = self.target.encode()
+        size = _SUBMIT.size + len(target) + len(self.options) + len(self.payload)
+        return b"".join(
+            (
+                HEADER.pack(size, self.opcode, 0, 0),
+                _SUBMIT.pack(
+                    self.sequence,
+                    self.floor,
+                    self.count,
+                    len(target),
+                    len(self.options),
+                ),
+                target,
+                self.options,
+                self.payload,
+            )
+        )
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        sequence, floor, count, target, options = _SUBMIT.unpack_from(body)
+        options_at = _SUBMIT.size + target
+        batch_at = options_at + options
+        _check_end(cls.opcode, body, batch_at)
+        return cls(
+            sequence,
+            floor,
+            count,
+            _text(body[_SUBMIT.size : options_at]),
+            body[options_at:batch_at],
+            body[batch_at:],
+        )
+
+
+@dataclass(slots=True)
+class _RangesVerb:
+    """A verb that is nothing but ranges: ``u64 | u32 count | u64``, repeated."""
+
+    opcode: ClassVar[Opcode]
+    ranges: list[Range]
+
+    def pack(self) -> bytes:
+        return encode_frame(
+            self.opcode, b"".join([_RANGE.pack(*item) for item in self.ranges])
+        )
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        return cls(list(_RANGE.iter_unpack(body)))
+
+
+@dataclass(slots=True)
+class Confirm(_RangesVerb):
+    """Master to sender: ``first sequence, count, first id`` is queued."""
+
+    opcode = Opcode.CONFIRM
+
+
+@dataclass(slots=True)
+class Ack(_RangesVerb):
+    """Mule to master: ``first id, count, attempt`` is done."""
+
+    opcode = Opcode.ACK
+
+
+@dataclass(slots=True)
+class Return(_RangesVerb):
+    """Mule to master: ``first id, count, attempt`` goes back untouched."""
+
+    opcode = Opcode.RETURN
+
+
+@dataclass(slots=True)
+class Refuse:
+    """Master to sender: ``sequence u64 | count u32 | code u16``, detail as JSON."""
+
+    opcode = Opcode.REFUSE
+    sequence: int
+    count: int
+    code: int
+    detail: JsonObject
+
+    def pack(self) -> bytes:
+        head = _REFUSE.pack(self.sequence, self.count, self.code)
+        return encode_frame(self.opcode, head + write_json(self.detail))
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        sequence, count, code = _REFUSE.unpack_from(body)
+        return cls(sequence, count, code, read_json(body[_REFUSE.size :]))
+
+
+@dataclass(slots=True)
+class Deliver:
+    """Master to mule: messages of one queue, all at the same attempt.
+
+    ``first id u64 | count u32 | lane u16 | attempt u16 | source u16 | options u16``,
+    then so many bytes of source (the queue's name) and of options, then the batch.
+    """
+
+    opcode = Opcode.DELIVER
+    first_id: int
+    count: int
+    lane: int
+    attempt: int
+    source: bytes
+    options: bytes
+    payload: bytes
+
+    def pack(self) -> bytes:
+        size = _DELIVER.size + len(self.source) + len(self.options) + len(self.payload)
+        return b"".join(
+            (
+                HEADER.pack(size, self.opcode, 0, 0),
+                _DELIVER.pack(
+                    self.first_id,
+                    self.count,
+                    self.lane,
+                    self.attempt,
+                    len(self.source),
+                    len(self.options),
+                ),
+                self.source,
+                self.options,
+                self.payload,
+            )
+        )
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        first_id, count, lane, attempt, source, options = _DELIVER.unpack_from(body)
+        options_at = _DELIVER.size + source
+        batch_at = options_at + options
+        _check_end(cls.opcode, body, batch_at)
+        return cls(
+            first_id,
+            count,
+            lane,
+            attempt,
+            body[_DELIVER.size : options_at],
+            body[options_at:batch_at],
+            body[batch_at:],
+        )
+
+
+@dataclass(slots=True)
+class Nack:
+    """Mule to master: one message failed.
+
+    ``id u64 | attempt u32 | final u8 | delay f64``, then the error as JSON. *delay*
+    in seconds, below zero for the queue's own backoff; *final*: to the dead letters
+    at once.
+    """
+
+    opcode = Opcode.NACK
+    id: int
+    attempt: int
+    delay: float
+    final: bool
+    error: JsonObject
+
+    def pack(self) -> bytes:
+        head = _NACK.pack(self.id, self.attempt, self.final, self.delay)
+        return encode_frame(self.opcode, head + write_json(self.error))
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        number, attempt, final, delay = _NACK.unpack_from(body)
+        if not delay < float("inf"):
+            raise RemoteProtocolError(f"nack with a delay of {delay} seconds")
+        if final > 1:
+            raise RemoteProtocolError(f"nack with final {final}; allowed: 0 and 1")
+        return cls(number, attempt, delay, bool(final), read_json(body[_NACK.size :]))
+
+
+@dataclass(slots=True)
+class Lane:
+    """Mule to master: ``lane u16``, then the queues it takes from, as JSON.
+
+    A lane is one way of asking: its messages come in one stream and are counted
+    from zero; that count is a message's position.
+    """
+
+    opcode = Opcode.LANE
+    lane: int
+    sources: list[str]
+
+    def pack(self) -> bytes:
+        body = _LANE.pack(self.lane) + write_json({"sources": self.sources})
+        return encode_frame(self.opcode, body)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        (lane,) = _LANE.unpack_from(body)
+        sources = read_json(body[_LANE.size :]).get("sources")
+        if not isinstance(sources, list) or not all(
+            isinstance(source, str) for source in sources
+        ):
+            raise RemoteProtocolError(f"LANE with sources {sources!r}; allowed: texts")
+        return cls(lane, sources)
+
+
+@dataclass(slots=True)
+class Credit:
+    """Mule to master: ``lane u16 | limit u64``, deliver up to this position.
+
+    The limit is absolute, so the two sides cannot drift apart, and a lower one takes
+    back what was not used.
+    """
+
+    opcode = Opcode.CREDIT
+    lane: int
+    limit: int
+
+    def pack(self) -> bytes:
+        return encode_frame(self.opcode, _CREDIT.pack(self.lane, self.limit))
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        return cls(*_CREDIT.unpack(body))
+
+
+@dataclass(slots=True)
+class Call:
+    """Peer to master: ``id u32``, then ``{"method": ..., ...}`` as JSON."""
+
+    opcode = Opcode.CALL
+    id: int
+    value: JsonObject
+
+    def pack(self) -> bytes:
+        return encode_frame(self.opcode, _CALL.pack(self.id) + write_json(self.value))
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        (number,) = _CALL.unpack_from(body)
+        return cls(number, read_json(body[_CALL.size :]))
+
+
+class ReplyKind:
+    """What a reply is: the last one, one of several, or an error."""
+
+    LAST: Final = 0
+    MORE: Final = 1
+    ERROR: Final = 2
+
+
+@dataclass(slots=True)
+class Reply:
+    """Master to peer: ``id u32 | kind u8``, then the answer as JSON.
+
+    An error's answer is ``{"code": ..., "detail": {...}}``.
+    """
+
+    opcode = Opcode.REPLY
+    id: int
+    kind: int
+    value: JsonObject
+
+    def pack(self) -> bytes:
+        head = _REPLY.pack(self.id, self.kind)
+        return encode_frame(self.opcode, head + write_json(self.value))
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Self:
+        number, kind = _REPLY.unpack_from(body)
+        if kind > ReplyKind.ERROR:
+            raise RemoteProtocolError(f"reply of kind {kind}; allowed: 0 to 2")
+        return cls(number, kind, read_json(body[_REPLY.size :]))
+
+
+Verb = (
+    Hello
+    | Welcome
+    | Close
+    | Submit
+    | Confirm
+    | Refuse
+    | Deliver
+    | Ack
+    | Nack
+    | Return
+    | Lane
+    | Credit
+    | Ready
+    | Drain
+    | Stacks
+    | Call
+    | Reply
+)
+
+VERBS: Final[dict[Opcode, Callable[[bytes], Verb]]] = {
+    verb.opcode: verb.unpack for verb in get_args(Verb)
+}
+"""How the body of each opcode is read."""

@@ -1,0 +1,514 @@
+"""The master: composes the machines, and turns their decisions into acts.
+
+Nothing here blocks: a death, a verb, a deadline and a Unix signal are each one
+synchronous call chain that ends in :meth:`Master._pump`, where the router says what
+goes where. User code is never imported.
+
+The order of a stop: accept nobody, refuse submits, let mules finish what they have in
+hand, TERM, KILL, say how it went, close the socket.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from pymule.connection import Connection
+from pymule.errors import ConfigError, ProtocolError, RemoteProtocolError
+from pymule.master.clients import ClientPeer, Clients
+from pymule.master.control import Control
+from pymule.master.generation import Generation
+from pymule.master.listener import Acceptor, Credentials, SocketClaim
+from pymule.master.logs import LogSink, log
+from pymule.master.mules import Deadline, Mules
+from pymule.master.notify import Notifier
+from pymule.master.plan import Plan
+from pymule.master.ticker import Ticker
+from pymule.sansio.link import Link
+from pymule.sansio.queue import SenderId
+from pymule.sansio.router import Router
+from pymule.sansio.session import Role, Session
+from pymule.sansio.supervision import MuleState
+from pymule.sansio.verbs import Call, Close, Hello, JsonObject, Submit, Verb
+from pymule.version import VERSION
+
+__all__ = ("Master",)
+
+_LOGGER: Final = logging.getLogger("pymule.master")
+
+_HELLO: Final = "hello"
+_FRAME: Final = "frame"
+_STALL: Final = "stall"
+_WATCHDOG: Final = "watchdog"
+
+# What a sender may have unanswered for one target.
+_WINDOW_COUNT: Final = 16_384
+_WINDOW_BYTES: Final = 8 * 1024 * 1024
+
+LoadPlan = Callable[[], Plan]
+"""Reads and checks the configuration again; raises ConfigError."""
+
+
+class Master:
+    """The daemon, from its socket to its last mule.
+
+    Args:
+        plan: What to be.
+        claim: The socket to listen on; closed at the end.
+        load_plan: For a reload.
+        sink: Where the log goes, for ``pymule logs`` and to slow mules that flood it.
+        notifier: The service manager.
+        watchdog_s: How often the service manager wants to hear from us, or ``None``.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        claim: SocketClaim,
+        load_plan: LoadPlan,
+        *,
+        sink: LogSink | None = None,
+        notifier: Notifier | None = None,
+        watchdog_s: float | None = None,
+    ) -> None:
+        self.plan = plan
+        self.router = Router()
+        self.clients = Clients(self.router, self._welcome)
+        self.started_at = time.monotonic()
+        # What was wrong with the configuration at the last reload.
+        self.config_error: str | None = None
+        self._claim = claim
+        self._load_plan = load_plan
+        self._notifier = notifier or Notifier(None)
+        self._watchdog_s = watchdog_s
+        self._control = Control(self, sink)
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticker: Ticker[Deadline] = Ticker(self._loop, self._due)
+        self.mules = Mules(
+            self.router,
+            self._ticker,
+            welcome=self._welcome,
+            pump=self._pump,
+            own=self._own,
+            is_congested=sink.is_congested if sink is not None else _never,
+        )
+        self._epoch = secrets.randbits(48)
+        self._acceptor: Acceptor | None = None
+        self._stopping: asyncio.Event = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
+        self._left_behind = 0
+
+    @property
+    def socket_path(self) -> str:
+        """Where clients find the master."""
+        return self._claim.path
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``running``, ``reloading`` or ``stopping``."""
+        if self._stopping.is_set():
+            return "stopping"
+        if self._reloading is not None:
+            return "reloading"
+        if any(g.state is MuleState.STARTING for g in self.mules.current.values()):
+            return "starting"
+        return "running"
+
+    # Life
+
+    async def serve(self) -> bool:
+        """Run until :meth:`stop`; tell whether the end was clean.
+
+        Clean is: no mule had to be killed, and no message was left behind.
+        """
+        self._catch_signals()
+        self._open_queues(self.plan)
+        self._acceptor = Acceptor(self._loop, self._claim.socket, self._accepted)
+        log(
+            _LOGGER,
+            logging.INFO,
+            "pymuled listens",
+            version=VERSION,
+            pid=os.getpid(),
+            socket=self.socket_path,
+            mules=len(self.plan.mules),
+        )
+        for spec in self.plan.mules.values():
+            generation = self.mules.add(spec, self.plan.restarts)
+            self.mules.current[spec.id] = generation
+            self.mules.start(generation)
+        if self._watchdog_s is not None:
+            self._feed_watchdog()
+        try:
+            await self._announce()
+            await self._stopping.wait()
+            await self._stop()
+        finally:
+            await self._close()
+        return not self.mules.killed_count and not self._left_behind
+
+    async def _announce(self) -> None:
+        """Say READY when each mule is up or has failed once."""
+        waits = [generation.started for generation in self.mules.current.values()]
+        # A stop ends every generation, and with that these waits.
+        await asyncio.wait(waits)
+        if self._stopping.is_set():
+            return
+        up = sum(started.result() for started in waits)
+        log(_LOGGER, logging.INFO, "pymuled ready", mules=len(waits), up=up)
+        self._notifier.ready(f"{up} of {len(waits)} mules up")
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Finish what is in hand and end; *at_once*, or asked again: kill."""
+        if at_once or self._stopping.is_set():
+            for generation in list(self.mules):
+                self.mules.kill(generation)
+        self._stopping.set()
+
+    async def _stop(self) -> None:
+        log(_LOGGER, logging.INFO, "pymuled stops")
+        self._notifier.stopping()
+        self.clients.is_draining = True
+        if self._acceptor is not None:
+            self._acceptor.close()
+        if self._reloading is not None:
+            self._reloading.cancel()
+        generations = list(self.mules)
+        for generation in generations:
+            self.mules.stop(generation)
+        self._pump()
+        for generation in generations:
+            await generation.ended
+        self._left_behind = self._count_left_behind()
+
+    def _count_left_behind(self) -> int:
+        left = 0
+        for queue in self.router.queues.values():
+            count = queue.count
+            left += count
+            if count:
+                log(
+                    _LOGGER,
+                    logging.ERROR,
+                    "messages lost",
+                    target=queue.name,
+                    count=count,
+                    reason="the master stops and durability is memory",
+                )
+        return left
+
+    async def _close(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+        self._ticker.close()
+        for peer in list(self.clients.peers.values()):
+            if peer.connection is not None:
+                peer.connection.close("the master stops")
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._notifier.close()
+        self._claim.close()
+        log(
+            _LOGGER,
+            logging.INFO,
+            "pymuled stopped",
+            killed=self.mules.killed_count,
+            lost=self._left_behind,
+        )
+
+    def _own(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Run *coroutine* as a task that is awaited at the end."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log(_LOGGER, logging.ERROR, "task failed", exc=error)
+
+    def _catch_signals(self) -> None:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(signum, self.stop)
+        self._loop.add_signal_handler(signal.SIGQUIT, self._stop_at_once)
+        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def _stop_at_once(self) -> None:
+        self.stop(at_once=True)
+
+    # Reload
+
+    def reload(self, on_done: Callable[[str | None], None] | None = None) -> None:
+        """Check the configuration, then replace mule by mule.
+
+        Args:
+            on_done: Called at the end with what went wrong, or ``None``.
+        """
+        if self._reloading is not None or self._stopping.is_set():
+            log(_LOGGER, logging.WARNING, "reload refused", state=self.state)
+            if on_done is not None:
+                on_done(f"the master is {self.state}")
+            return
+        self._reloading = self._loop.create_task(self._reload(on_done), name="reload")
+        self._reloading.add_done_callback(self._task_done)
+
+    async def _reload(self, on_done: Callable[[str | None], None] | None) -> None:
+        self._notifier.reloading()
+        problem: str | None = "the reload was interrupted"
+        try:
+            problem = await self._change_to(self._load_plan())
+        except ConfigError as exc:
+            problem = self.config_error = str(exc)
+            log(_LOGGER, logging.ERROR, "configuration not changed", error=exc)
+        finally:
+            self._reloading = None
+            self._notifier.ready("reloaded" if problem is None else "reload failed")
+            if on_done is not None:
+                on_done(problem)
+
+    async def _change_to(self, plan: Plan) -> str | None:
+        """Become what *plan* says; return what went wrong."""
+        self.config_error = None
+        self._open_queues(plan)
+        old, self.plan = self.plan, plan
+        for number in [n for n in self.mules.current if n not in plan.mules]:
+            self.mules.retire(self.mules.current.pop(number))
+        for spec in plan.mules.values():
+            generation = self.mules.add(spec, plan.restarts)
+            self.mules.start(generation)
+            if not await generation.started:
+                self.mules.retire(generation)
+                problem = (
+                    f"mule {spec.id} did not start; it and those after it are as before"
+                )
+                log(_LOGGER, logging.ERROR, "reload stopped", mule=spec.id)
+                self.config_error = problem
+                return problem
+            self._replace(generation)
+        self._close_queues(old, plan)
+        log(_LOGGER, logging.INFO, "reloaded", mules=len(plan.mules))
+        return None
+
+    def _replace(self, generation: Generation) -> None:
+        number = generation.spec.id
+        old = self.mules.current.get(number)
+        self.mules.current[number] = generation
+        if old is not None:
+            generation.inherit(old)
+            self.mules.retire(old)
+        self._pump()
+
+    def _open_queues(self, plan: Plan) -> None:
+        for name, queue in plan.queues.items():
+            self.router.open_queue(name, queue.limits, queue.policy)
+
+    def _close_queues(self, old: Plan, plan: Plan) -> None:
+        for name in old.queues:
+            if name in plan.queues or name not in self.router.queues:
+                continue
+            left = self.router.close_queue(name)
+            if left:
+                log(
+                    _LOGGER,
+                    logging.WARNING,
+                    "messages without a mule",
+                    target=name,
+                    count=left,
+                    reason="the reload took it away; they wait for its return",
+                )
+        self._pump()
+
+    # Clients
+
+    def _accepted(self, sock: socket.socket, credentials: Credentials) -> None:
+        if not self.plan.access.allows(credentials):
+            self.clients.refuse(sock, credentials)
+            return
+        peer = self.clients.add(sock, credentials)
+        self._arm(_HELLO, peer)
+        self._own(self._attach(peer))
+
+    async def _attach(self, peer: ClientPeer) -> None:
+        session = Session(Role.MASTER, Role.CLIENT, self.plan.max_frame_bytes)
+        owner = _PeerOwner(self, peer)
+        await self._loop.create_unix_connection(
+            lambda: Connection(session, owner), sock=peer.socket
+        )
+
+    def client_verbs(
+        self, connection: Connection, peer: ClientPeer, verbs: list[Verb]
+    ) -> None:
+        """Act on what a client says.
+
+        Raises:
+            RemoteProtocolError: It broke a rule.
+        """
+        for verb in verbs:
+            match verb:
+                case Submit():
+                    self.clients.submit(peer, verb)
+                case Call():
+                    self._control.call(verb, peer.credentials, connection)
+                case Hello():
+                    self._ticker.disarm((_HELLO, peer.number))
+                    self.clients.greet(peer, verb)
+                case Close():
+                    connection.close()
+                case _:
+                    raise RemoteProtocolError(f"{verb.opcode.name} from a client")
+        self._pump()
+
+    def client_received(self, connection: Connection, peer: ClientPeer) -> None:
+        """Bytes came: whoever owes the rest of a frame has some time for it."""
+        key = (_FRAME, peer.number)
+        if connection.is_between_frames:
+            if key in self._ticker:
+                self._ticker.disarm(key)
+        elif key not in self._ticker:
+            self._arm(_FRAME, peer)
+
+    def client_stalled(self, peer: ClientPeer, *, is_stalled: bool) -> None:
+        """A client stopped reading, or reads again."""
+        if is_stalled:
+            self._arm(_STALL, peer)
+        else:
+            self._ticker.disarm((_STALL, peer.number))
+
+    def client_lost(
+        self, connection: Connection, peer: ClientPeer, reason: Exception | None
+    ) -> None:
+        """A client is gone."""
+        for kind in (_HELLO, _FRAME, _STALL):
+            self._ticker.disarm((kind, peer.number))
+        self._control.connection_gone(connection)
+        self.clients.remove(peer)
+        if isinstance(reason, ProtocolError):
+            log(
+                _LOGGER,
+                logging.WARNING,
+                "client broke the protocol",
+                client=peer.name,
+                pid=peer.credentials.pid,
+                error=reason,
+            )
+        self._pump()
+
+    # Deadlines, and what the router has decided
+
+    def _due(self, deadline: Deadline) -> None:
+        kind, number = deadline
+        if kind == _WATCHDOG:
+            self._feed_watchdog()
+        elif kind in (_HELLO, _FRAME, _STALL):
+            self._give_up_on(kind, number)
+        else:
+            self.mules.due(kind, number)
+
+    def _feed_watchdog(self) -> None:
+        assert self._watchdog_s is not None, "armed only with a watchdog"
+        self._notifier.watchdog()
+        self._ticker.arm((_WATCHDOG, 0), time.monotonic() + self._watchdog_s / 2)
+
+    def _patience(self, kind: str) -> tuple[float, str]:
+        """Return for how many seconds a client is waited for, and what it owes."""
+        patience = self.plan.patience
+        return {
+            _HELLO: (patience.hello_s, "no HELLO"),
+            _FRAME: (patience.frame_s, "not the rest of a frame"),
+            _STALL: (patience.stall_s, "nothing read"),
+        }[kind]
+
+    def _arm(self, kind: str, peer: ClientPeer) -> None:
+        seconds, _ = self._patience(kind)
+        self._ticker.arm((kind, peer.number), time.monotonic() + seconds)
+
+    def _give_up_on(self, kind: str, number: SenderId) -> None:
+        peer = self.clients.peers.get(number)
+        if peer is None:
+            return
+        seconds, what = self._patience(kind)
+        if peer.connection is None:
+            peer.socket.close()
+            self.clients.remove(peer)
+            return
+        error = RemoteProtocolError(f"{what} within {seconds:g} seconds")
+        if kind == _STALL:
+            # It reads nothing, so it cannot be told.
+            peer.connection.abort()
+        peer.connection.fail(error)
+
+    def _pump(self) -> None:
+        """Do what the router has decided since the last time."""
+        for link, run in self.router.deliveries():
+            self.mules.deliver(link, run)
+        self.clients.flush_all()
+        self.mules.flush_all()
+
+    def _welcome(self) -> JsonObject:
+        return {
+            "epoch": self._epoch,
+            "pid": os.getpid(),
+            "version": VERSION,
+            "max_frame_bytes": self.plan.max_frame_bytes,
+            "window_count": _WINDOW_COUNT,
+            "window_bytes": _WINDOW_BYTES,
+        }
+
+    # What status shows
+
+    def generations(self) -> list[Generation]:
+        """Return every mule that is, or was asked to stop and is not yet gone."""
+        return list(self.mules)
+
+    def link_of(self, generation: Generation) -> Link | None:
+        """Return what the router knows of its process."""
+        return self.mules.link_of(generation)
+
+    def state_of(self, generation: Generation) -> str:
+        """Return its state; ``failing`` for one that keeps dying."""
+        if generation.life.is_failing(time.monotonic()):
+            return "failing"
+        return generation.state.value
+
+
+class _PeerOwner:
+    """Ties a connection to the client at its other end."""
+
+    def __init__(self, master: Master, peer: ClientPeer) -> None:
+        self._master = master
+        self._peer = peer
+
+    def connection_made(self, connection: Connection) -> None:
+        """Keep the connection, and watch that the client reads."""
+        self._peer.connection = connection
+        connection.on_stall = self._stalled
+
+    def _stalled(self, is_stalled: bool) -> None:  # noqa: FBT001  (stalled or not)
+        self._master.client_stalled(self._peer, is_stalled=is_stalled)
+
+    def data_received(self, connection: Connection) -> None:
+        """Whoever owes the rest of a frame has some time for it."""
+        self._master.client_received(connection, self._peer)
+
+    def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
+        """Let the master act; a client that breaks a rule loses its connection."""
+        try:
+            self._master.client_verbs(connection, self._peer, verbs)
+        except RemoteProtocolError as exc:
+            connection.fail(exc)
+
+    def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
+        """Let the master know."""
+        self._master.client_lost(connection, self._peer, reason)
+
+
+def _never() -> bool:
+    return False

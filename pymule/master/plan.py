@@ -1,0 +1,131 @@
+"""From checked settings to what the master opens and starts."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pymule.config import FarmConfig, MuleConfig, QueueConfig, Settings
+from pymule.config import group_id, user_id
+from pymule.master.generation import MuleSpec
+from pymule.master.listener import AccessRule
+from pymule.sansio.delivery import DeliveryPolicy
+from pymule.sansio.queue import Limits
+from pymule.sansio.supervision import RestartPolicy
+from pymule.sansio.target import MuleId
+
+__all__ = ("Patience", "Plan", "QueuePlan", "make_plan")
+
+# Variables of the master's environment that mean the master only.
+_MASTERS_OWN = ("PYMULE_MULE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a client may take, in seconds.
+
+    Args:
+        hello_s: From its connect to its HELLO.
+        frame_s: From the first byte of a frame to the last.
+        stall_s: For reading, once what it is sent does not leave any more.
+    """
+
+    hello_s: float = 5.0
+    frame_s: float = 30.0
+    stall_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlan:
+    """The limits and the policy of one queue."""
+
+    limits: Limits
+    policy: DeliveryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the master is to be, with all names looked up."""
+
+    mules: Mapping[MuleId, MuleSpec]
+    queues: Mapping[str, QueuePlan]
+    access: AccessRule
+    max_frame_bytes: int
+    restarts: RestartPolicy
+    patience: Patience = Patience()
+
+
+def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
+    """Return what *settings* ask for, in an environment like *environ*."""
+    mules = {
+        number: _mule_spec(number, config, settings, environ)
+        for number, config in settings.mules()
+    }
+    users = {user_id(user) for user in settings.allow_users}
+    # A program in a mule sends by the socket, under whatever user it runs.
+    users |= {spec.uid for spec in mules.values() if spec.uid is not None}
+    return Plan(
+        mules=mules,
+        queues=_queues(settings),
+        access=AccessRule(
+            frozenset(users),
+            frozenset(group_id(group) for group in settings.allow_groups),
+        ),
+        max_frame_bytes=settings.max_frame_bytes,
+        restarts=RestartPolicy(),
+    )
+
+
+def _queues(settings: Settings) -> dict[str, QueuePlan]:
+    queues: dict[str, QueuePlan] = {}
+    if any(config.program for _, config in settings.mules()):
+        queues["mule"] = _queue_plan(settings.shared)
+    for number, config in settings.mules():
+        queues[f"mule{number}"] = _queue_plan(config.queue)
+    for farm in settings.farm:
+        queues[f"farm:{farm.name}"] = _queue_plan(farm.queue)
+    return queues
+
+
+def _queue_plan(config: QueueConfig) -> QueuePlan:
+    return QueuePlan(
+        Limits(config.max_messages, config.max_bytes, config.when_full == "refuse"),
+        DeliveryPolicy(
+            config.max_attempts,
+            config.max_crashes,
+            config.backoff_s,
+            config.backoff_max_s,
+        ),
+    )
+
+
+def _mule_spec(
+    number: MuleId,
+    config: MuleConfig,
+    settings: Settings,
+    environ: Mapping[str, str],
+) -> MuleSpec:
+    env = {key: value for key, value in environ.items() if key not in _MASTERS_OWN}
+    env["PYMULE_SOCKET"] = os.fspath(settings.socket)
+    return MuleSpec(
+        id=number,
+        name=config.name,
+        program=config.program,
+        app=settings.app,
+        farms=_farms_of(number, settings.farm),
+        python_path=tuple(map(str, settings.python_path)),
+        cwd=config.cwd,
+        env={**env, **config.env},
+        harakiri_s=config.harakiri_s,
+        stop_timeout_s=config.stop_timeout_s,
+        start_timeout_s=config.start_timeout_s,
+        credit=config.credit,
+        nice=config.nice,
+        umask=config.umask,
+        limits=config.limits,
+        uid=None if config.user is None else user_id(config.user),
+        gid=None if config.group is None else group_id(config.group),
+    )
+
+
+def _farms_of(number: MuleId, farms: tuple[FarmConfig, ...]) -> tuple[str, ...]:
+    return tuple(farm.name for farm in farms if number in farm.mules)

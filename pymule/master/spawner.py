@@ -1,0 +1,372 @@
+"""Start the processes of mules, hear of their death, and leave nothing of them behind.
+
+Only the posix part is here: whether and when a mule starts again is decided
+elsewhere. No child watcher of a loop and no SIGCHLD are involved, so asyncio and
+uvloop behave the same: a pidfd becomes readable when its process ends.
+
+A mule inherits three descriptors, named in the environment variable ``PYMULE_MULE``, a
+JSON object::
+
+    {"mule": 3, "name": "busy", "title": "pymule: mule 3 busy",
+     "link": 7, "board": 8, "stacks": 9, "master": 4711}
+
+``link`` is one end of a stream socketpair; ``board`` is shared memory of the agreed
+size; ``stacks`` is an empty file in memory for the stacks of a mule that hangs.
+``master`` is the pid that must still be the parent's once the mule has asked
+for the signal that a parent's death sends.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import pwd
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pymule.errors import MuleSpawnError
+from pymule.sansio.target import MuleId
+
+__all__ = (
+    "MuleProcess",
+    "SpawnSpec",
+    "Spawner",
+    "become_subreaper",
+    "reap_orphans",
+)
+
+MULE_COMMAND: Final = (sys.executable, "-m", "pymule.mule")
+
+# A mule dies before the master when memory ends; 1000 would be before all else.
+_OOM_SCORE_ADJ: Final = b"500"
+# Stacks are for people; a mule that writes more of them shall not fill the master.
+_STACKS_BYTES: Final = 256 * 1024
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_REAP_AT_ONCE: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnSpec:
+    """How to start one mule.
+
+    ``uid`` and ``gid`` need a master that is root. Supplementary groups are dropped
+    with either; ``uid`` alone takes that user's primary group.
+    """
+
+    mule: MuleId
+    # For people: in errors, in the log.
+    name: str
+    # What ps(1) shows, set by the mule itself.
+    title: str
+    cwd: Path
+    # The whole environment but for PYMULE_MULE; nothing of the master's is added.
+    env: Mapping[str, str]
+    nice: int | None
+    umask: int | None
+    # Resource name as in resource.RLIMIT_*, in lower case -> soft and hard limit.
+    limits: Mapping[str, tuple[int, int]]
+    uid: int | None
+    gid: int | None
+    board_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """One side's ends of everything between master and mule."""
+
+    link: socket.socket
+    board: int
+    stacks: int
+    stdout: int
+    stderr: int
+
+
+class MuleProcess:
+    """One process of a mule, from its start until :meth:`close`.
+
+    ``link`` and the read ends ``stdout`` and ``stderr`` are non-blocking. ``board``
+    cannot change its size, so a mapping of it is safe from the mule.
+    """
+
+    def __init__(
+        self, mule: MuleId, popen: subprocess.Popen[bytes], pidfd: int, ends: _Ends
+    ) -> None:
+        self.mule = mule
+        self.pid = popen.pid
+        self.link = ends.link
+        self.board = ends.board
+        self.stacks = ends.stacks
+        self.stdout = ends.stdout
+        self.stderr = ends.stderr
+        self._popen = popen
+        self._pidfd = pidfd
+        self._is_closed = False
+        self._unwatch: Callable[[], object] | None = None
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it lives; negative for the unix signal that ended it."""
+        return self._popen.returncode
+
+    def kill(self, signum: int) -> None:
+        """Send *signum* to this process and no other, whatever became of its pid."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signum)
+
+    def kill_group(self) -> None:
+        """Send SIGKILL to the mule and the children it started.
+
+        Does nothing after the death was reported: the children were killed then, and
+        the number of the group may belong to others since.
+        """
+        # Until it is reaped, the leader's pid cannot be given to another group.
+        if self._popen.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def read_stacks(self) -> str:
+        """Return the Python stacks that the mule wrote, at most 256 KiB of them."""
+        data = os.pread(self.stacks, _STACKS_BYTES, 0)
+        return data.decode(errors="backslashreplace")
+
+    def close(self) -> None:
+        """Close all descriptors; call it after the death was reported.
+
+        The output that is left in ``stdout`` and ``stderr`` is lost with them, and
+        so is the board. A second call does nothing.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._stop_watching()
+        self.link.close()
+        for fd in (self.board, self.stacks, self.stdout, self.stderr, self._pidfd):
+            os.close(fd)
+
+    def watch(self, loop: asyncio.AbstractEventLoop, on_exit: "OnExit") -> None:
+        """Have *loop* call *on_exit* once, with the return code, after the death."""
+        loop.add_reader(self._pidfd, self._exited, on_exit)
+        self._unwatch = partial(loop.remove_reader, self._pidfd)
+
+    def _exited(self, on_exit: "OnExit") -> None:
+        self._stop_watching()
+        # Before the process is reaped; see kill_group.
+        self.kill_group()
+        on_exit(self, self._popen.wait())
+
+    def _stop_watching(self) -> None:
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+
+
+OnExit = Callable[[MuleProcess, int], None]
+
+
+class Spawner:
+    """Start mules, and report each death once.
+
+    Args:
+        loop: asyncio's or uvloop's.
+        on_exit: Called with the process and its return code as subprocess gives it
+            (negative: a unix signal). The process is reaped, what it left of its group
+            is killed, and its descriptors are open until the callee closes it.
+        command: What to execute; another one is for tests.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_exit: OnExit,
+        command: Sequence[str] = MULE_COMMAND,
+    ) -> None:
+        self._loop = loop
+        self._on_exit = on_exit
+        self._command = tuple(command)
+
+    def spawn(self, spec: SpawnSpec) -> MuleProcess:
+        """Start a process by *spec*.
+
+        Only in the main thread: the kernel sends a mule its parent's death when the
+        thread that started it ends.
+
+        Raises:
+            MuleSpawnError: It could not be started, or not as *spec* demands; nothing
+                of it is left.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise AssertionError("mules are started by the main thread only")
+        try:
+            with ExitStack() as undo:
+                process = _start(self._command, spec, undo)
+                undo.pop_all()
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as exc:
+            raise MuleSpawnError(spec.name, str(exc)) from exc
+        process.watch(self._loop, self._on_exit)
+        return process
+
+
+def _start(command: Sequence[str], spec: SpawnSpec, undo: ExitStack) -> MuleProcess:
+    """Start it; *undo* then holds what has to go if a later step fails."""
+    with ExitStack() as childs:
+        ours, theirs = _open_ends(spec, undo, childs)
+        popen = subprocess.Popen(  # noqa: S603  (our own interpreter, no shell)
+            command,
+            cwd=spec.cwd,
+            env={**spec.env, "PYMULE_MULE": _mule_variable(spec, theirs)},
+            stdin=subprocess.DEVNULL,
+            stdout=theirs.stdout,
+            stderr=theirs.stderr,
+            pass_fds=(theirs.link.fileno(), theirs.board, theirs.stacks),
+            close_fds=True,
+            process_group=0,
+            umask=-1 if spec.umask is None else spec.umask,
+            user=spec.uid,
+            group=_group_of(spec),
+            extra_groups=None if spec.uid is None and spec.gid is None else [],
+        )
+    undo.callback(_abandon, popen)
+    pidfd = os.pidfd_open(popen.pid)
+    undo.callback(os.close, pidfd)
+    _restrict(popen.pid, spec)
+    return MuleProcess(spec.mule, popen, pidfd, ours)
+
+
+def _open_ends(
+    spec: SpawnSpec, ours_undo: ExitStack, theirs_undo: ExitStack
+) -> tuple[_Ends, _Ends]:
+    """Open everything between master and mule; the memory files are in both."""
+    link, their_link = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours_undo.callback(link.close)
+    theirs_undo.callback(their_link.close)
+    link.settimeout(0)
+    board = _memory_file("pymule-board", ours_undo)
+    os.ftruncate(board, spec.board_bytes)
+    # A mule that made its board smaller would kill the master, which reads it as
+    # memory, by SIGBUS.
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(board, fcntl.F_ADD_SEALS, seals)
+    stacks = _memory_file("pymule-stacks", ours_undo)
+    stdout, their_stdout = _pipe(ours_undo, theirs_undo)
+    stderr, their_stderr = _pipe(ours_undo, theirs_undo)
+    return (
+        _Ends(link, board, stacks, stdout, stderr),
+        _Ends(their_link, board, stacks, their_stdout, their_stderr),
+    )
+
+
+def _memory_file(name: str, undo: ExitStack) -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    undo.callback(os.close, fd)
+    return fd
+
+
+def _pipe(reader_undo: ExitStack, writer_undo: ExitStack) -> tuple[int, int]:
+    reader, writer = os.pipe()
+    reader_undo.callback(os.close, reader)
+    writer_undo.callback(os.close, writer)
+    os.set_blocking(reader, False)
+    return reader, writer
+
+
+def _mule_variable(spec: SpawnSpec, theirs: _Ends) -> str:
+    return json.dumps(
+        {
+            "mule": spec.mule,
+            "name": spec.name,
+            "title": spec.title,
+            "link": theirs.link.fileno(),
+            "board": theirs.board,
+            "stacks": theirs.stacks,
+            "master": os.getpid(),
+        }
+    )
+
+
+def _group_of(spec: SpawnSpec) -> int | None:
+    """Return the group to change to; a user without one would keep the master's."""
+    if spec.gid is None and spec.uid is not None:
+        return pwd.getpwuid(spec.uid).pw_gid
+    return spec.gid
+
+
+def _restrict(pid: int, spec: SpawnSpec) -> None:
+    """Set what the mule could not set itself after its user was changed.
+
+    The process runs already, but needs milliseconds to start an interpreter; none of
+    the user's code has been read yet.
+    """
+    if spec.nice is not None:
+        os.setpriority(os.PRIO_PROCESS, pid, spec.nice)
+    for name, limits in spec.limits.items():
+        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is None:
+            raise ValueError(f"unknown resource limit {name!r}")
+        resource.prlimit(pid, number, limits)
+    with contextlib.suppress(OSError):
+        _make_killable(pid)
+
+
+def _make_killable(pid: int) -> None:
+    fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY)
+    try:
+        os.write(fd, _OOM_SCORE_ADJ)
+    finally:
+        os.close(fd)
+
+
+def _abandon(popen: subprocess.Popen[bytes]) -> None:
+    popen.kill()
+    popen.wait()
+
+
+def become_subreaper() -> None:
+    """Have the kernel give this process the orphans of its mules.
+
+    The daemon calls it once, before it starts the first mule.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def reap_orphans(known_pids: Collection[int]) -> list[int]:
+    """Reap ended processes that this one inherited; return their pids.
+
+    The daemon calls it after each death that a :class:`Spawner` reported, when the
+    orphans of that mule have become its own, and now and then besides: an orphan that
+    ends by itself announces itself to nobody, and costs a line in the process table
+    until then.
+
+    Args:
+        known_pids: Every child that somebody waits for. When one of these is the
+            first to have ended, the sweep ends there: its owner is about to reap it,
+            and what is behind it comes with the next call.
+    """
+    reaped: list[int] = []
+    while len(reaped) < _REAP_AT_ONCE:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            break
+        if ended is None or ended.si_pid in known_pids:
+            break
+        os.waitpid(ended.si_pid, 0)
+        reaped.append(ended.si_pid)
+    return reaped

@@ -1,0 +1,67 @@
+"""One timer of the loop for all deadlines of the wheel."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from pymule.sansio.wheel import TimerWheel
+
+__all__ = ("Ticker",)
+
+K = TypeVar("K")
+
+
+class Ticker(Generic[K]):
+    """Call *on_due* with each key when it is due; sleep as long as none is.
+
+    Args:
+        loop: asyncio's or uvloop's.
+        on_due: May arm and disarm.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_due: Callable[[K], None]
+    ) -> None:
+        self._loop = loop
+        self._on_due = on_due
+        self._wheel: TimerWheel[K] = TimerWheel()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._wheel
+
+    def arm(self, key: K, at: float) -> None:
+        """Let *key* be due at *at*, monotonic seconds; at no other time."""
+        self._wheel.arm(key, at)
+        if self._timer is None or at < self._timer_at:
+            self._set_timer()
+
+    def disarm(self, key: K) -> None:
+        """Let *key* not be due."""
+        # The timer may now be early; then it finds nothing due and is set again.
+        self._wheel.disarm(key)
+
+    def close(self) -> None:
+        """Forget all deadlines."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self._wheel.next_due()
+        if due is not None:
+            self._timer_at = due
+            # A loop's clock may be coarser than ours, so the delay is measured here.
+            delay = max(due - time.monotonic(), 0)
+            self._timer = self._loop.call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for key in self._wheel.pop_due(time.monotonic()):
+            self._on_due(key)
+        self._set_timer()

@@ -1,0 +1,125 @@
+"""A message in hand, for programs that settle each one themselves."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from pymule.errors import LeaseLostError
+from pymule.mule.inbox import Hand
+from pymule.mule.runtime import Runtime, describe_error
+from pymule.sansio.options import unpack_headers
+
+__all__ = ("Message",)
+
+
+class Message:
+    """A message, leased to this mule until it is acked or nacked.
+
+    As a context manager, with ``async with`` or ``with``, it is acked at the end of
+    the block, or nacked when the block raises.
+
+    Attributes:
+        body: What was sent.
+        id: Its number, the same at each attempt.
+        attempt: Counts its deliveries, from 1.
+        source: The queue that it came from: ``mule3``, ``mule`` or ``farm:NAME``.
+    """
+
+    __slots__ = (
+        "_hand",
+        "_options",
+        "_position",
+        "_runtime",
+        "attempt",
+        "body",
+        "id",
+        "on_settled",
+        "source",
+    )
+
+    def __init__(self, runtime: Runtime, hand: Hand, body: bytes) -> None:
+        position = hand.position
+        assert position is not None, "made right after the message was taken"
+        arrival = hand.lane.arrival_of(position)
+        self._runtime = runtime
+        self._hand = hand
+        self._position: int | None = position
+        # Called when the message is settled.
+        self.on_settled: Callable[[], None] | None = None
+        self._options = arrival.options
+        self.body = body
+        self.id = arrival.first_id + position - arrival.start
+        self.attempt = arrival.attempt
+        self.source = arrival.source.decode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The texts that travel with the message."""
+        return unpack_headers(self._options)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was acked or nacked, here or by asking for the next one."""
+        return self._position is None or self._hand.position != self._position
+
+    def ack(self) -> None:
+        """The message is done.
+
+        Raises:
+            LeaseLostError: It was settled before; nothing changes.
+        """
+        self._runtime.done(self._settle())
+
+    def nack(self, delay: float | None = None, reason: str = "") -> None:
+        """Give the message back; it spends an attempt.
+
+        Args:
+            delay: Seconds until the next attempt; default the queue's backoff.
+            reason: Kept with the message if it becomes a dead letter.
+
+        Raises:
+            LeaseLostError: It was settled before; nothing changes.
+        """
+        error: dict[str, object] = {"type": "Nack", "text": reason}
+        self._runtime.nack(self._settle(), error, delay=delay)
+
+    def _settle(self) -> Hand:
+        if self.is_settled:
+            raise LeaseLostError(self.id, self.attempt)
+        self._position = None
+        if self.on_settled is not None:
+            self.on_settled()
+        return self._hand
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.is_settled:
+            return
+        if exc is None:
+            self.ack()
+        else:
+            self._runtime.nack(self._settle(), describe_error(exc))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc, traceback)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Message id={self.id} attempt={self.attempt} source={self.source!r} "
+            f"{len(self.body)} bytes>"
+        )

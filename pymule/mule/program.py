@@ -1,0 +1,321 @@
+"""From an inherited link to a running program, and to the end of it.
+
+An ``async def`` program shares its loop with the link. Any other runs in the main
+thread, where Unix signals arrive, and the link in a thread beside it. A mule without
+a program imports the application and waits for signals.
+"""
+
+import asyncio
+import faulthandler
+import importlib
+import inspect
+import io
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Final
+
+import uvloop
+
+from pymule.mule import api
+from pymule.mule.process import set_runtime
+from pymule.mule.runtime import Runtime, describe_error
+from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
+from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session
+from pymule.sansio.verbs import Close, Hello, JsonObject, Welcome
+from pymule.scoreboard import STACKS_SIGNAL, Scoreboard
+
+__all__ = ("main",)
+
+EXIT_ORPHANED: Final = 75
+_PR_SET_PDEATHSIG: Final = 1
+# A script that never asks for a message is taken for ready after so many seconds.
+_READY_S: Final = 1.0
+
+
+def main() -> int:
+    """Be the mule that ``PYMULE_MULE`` describes; return the exit status."""
+    inherited = json.loads(os.environ.pop("PYMULE_MULE"))
+    if not _tie_to_master(inherited["master"]):
+        return EXIT_ORPHANED
+    for name in ("link", "board", "stacks"):
+        os.set_inheritable(inherited[name], False)
+    # A Ctrl-C in the terminal is the master's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, file=inherited["stacks"], all_threads=True)
+    _set_title(inherited["title"])
+    for stream in (sys.stdout, sys.stderr):
+        # Into a pipe python writes in blocks; people want to see a line when it is
+        # printed.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+    board = Scoreboard(inherited["board"])
+    board.sign()
+    session = Session(Role.MULE, Role.MASTER)
+    sock = socket.socket(fileno=inherited["link"])
+    mule = _greet(session, sock)
+    return _Mule(session, sock, board, mule, inherited["stacks"]).run()
+
+
+def _tie_to_master(master: int) -> bool:
+    """Have the kernel kill this process when the master dies; tell if it lives."""
+    # ctypes costs 2 ms; without it a mule that is blocked would outlive its master.
+    import ctypes  # noqa: PLC0415  (only here, and only in a mule)
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    return os.getppid() == master
+
+
+def _set_title(title: str) -> None:
+    from setproctitle import setproctitle  # noqa: PLC0415  (only in a mule)
+
+    setproctitle(title)
+
+
+def _greet(session: Session, sock: socket.socket) -> JsonObject:
+    """Say hello; return what the master tells this mule about itself."""
+    sock.setblocking(True)  # noqa: FBT003  (the standard library's signature)
+    hello: JsonObject = {"protocol": list(PROTOCOL_VERSIONS), "client": "", "name": ""}
+    sock.sendall(session.pack(Hello(hello)))
+    while True:
+        data = sock.recv(65_536)
+        if not data:
+            os._exit(EXIT_ORPHANED)
+        for verb in session.receive_data(data):
+            if isinstance(verb, Close):
+                raise SystemExit(f"the master refused this mule: {verb.value}")
+            if isinstance(verb, Welcome):
+                limit = verb.value.get("max_frame_bytes", DEFAULT_MAX_FRAME_BYTES)
+                session.allow_frames(int(str(limit)))
+                mule = verb.value["mule"]
+                assert isinstance(mule, dict), "WELCOME to a mule describes it"
+                sock.setblocking(False)  # noqa: FBT003  (as above)
+                return mule
+
+
+class _Mule:
+    """The program of this process, and its link."""
+
+    def __init__(
+        self,
+        session: Session,
+        sock: socket.socket,
+        board: Scoreboard,
+        mule: JsonObject,
+        stacks: int,
+    ) -> None:
+        self._session = session
+        self._sock = sock
+        self._board = board
+        self._mule = mule
+        self._stacks = stacks
+        self._runtime: Runtime | None = None
+        self._was_asked_to_stop = False
+
+    def run(self) -> int:
+        """Load and run the program; return the exit status."""
+        program, app = self._mule.get("program"), self._mule.get("app")
+        paths = self._mule.get("python_path", [])
+        assert isinstance(paths, list), "a JSON list"
+        sys.path[:0] = [str(path) for path in paths]
+        threading.excepthook = self._thread_raised
+        if program is None:
+            return self._run_async(self._wait_for_signals(app))
+        path = str(program)
+        sys.argv = [path]
+        if path.endswith(".py"):
+            sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+            return self._run_blocking(lambda: _run_script(path))
+        try:
+            target = _load(path)
+        except BaseException as exc:  # noqa: BLE001  (the user's code)
+            return self._failed_to_load(exc)
+        if inspect.iscoroutinefunction(target):
+            return self._run_async(target())
+        return self._run_blocking(target, is_loaded=True)
+
+    # An asyncio program, on the loop of the link
+
+    def _run_async(self, program: Coroutine[object, object, object]) -> int:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._with_link(program))
+
+    async def _with_link(self, program: Coroutine[object, object, object]) -> int:
+        runtime = await self._connect()
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(_outcome(program), name="pymule program")
+        loop.add_signal_handler(signal.SIGTERM, self._stop_task, task)
+        runtime.ready()
+        try:
+            error = await task
+        except asyncio.CancelledError:
+            if not self._was_asked_to_stop:
+                raise
+            await runtime.close(None, is_done=False)
+            return 0
+        return await self._finish(runtime, error)
+
+    def _stop_task(self, task: asyncio.Task[BaseException | None]) -> None:
+        self._was_asked_to_stop = True
+        task.cancel()
+
+    async def _wait_for_signals(self, app: object) -> None:
+        if app:
+            importlib.import_module(str(app))
+        await asyncio.get_running_loop().create_future()
+
+    # A blocking program, in the main thread
+
+    def _run_blocking(
+        self, program: Callable[[], object], *, is_loaded: bool = False
+    ) -> int:
+        loop = uvloop.new_event_loop()
+        started: Future[Runtime] = Future()
+        link = threading.Thread(
+            target=self._run_link, args=(loop, started), name="pymule link", daemon=True
+        )
+        link.start()
+        runtime = started.result()
+        if is_loaded:
+            runtime.ready()
+        else:
+            loop.call_soon_threadsafe(loop.call_later, _READY_S, runtime.ready)
+        signal.signal(signal.SIGTERM, self._raise_exit)
+        error: BaseException | None = None
+        try:
+            program()
+            _join_threads()
+        except BaseException as exc:  # noqa: BLE001  (the user's code)
+            error = exc
+        runtime.end_waits()
+        return asyncio.run_coroutine_threadsafe(
+            self._finish(runtime, error), loop
+        ).result()
+
+    def _run_link(
+        self, loop: asyncio.AbstractEventLoop, started: "Future[Runtime]"
+    ) -> None:
+        asyncio.set_event_loop(loop)
+        started.set_result(loop.run_until_complete(self._connect()))
+        loop.run_forever()
+
+    def _raise_exit(self, signum: int, frame: types.FrameType | None) -> None:
+        del signum, frame
+        self._was_asked_to_stop = True
+        raise SystemExit(0)
+
+    # Both
+
+    async def _connect(self) -> Runtime:
+        loop = asyncio.get_running_loop()
+        runtime = Runtime(loop, self._board, self._mule, api.running_hands)
+        runtime.on_orphaned = _exit_orphaned
+        runtime.on_stacks = self._write_task_stacks
+        await runtime.connect(self._session, self._sock)
+        self._runtime = runtime
+        set_runtime(runtime)
+        return runtime
+
+    async def _finish(self, runtime: Runtime, error: BaseException | None) -> int:
+        """Tell the master how the program ended; return the exit status."""
+        if error is None:
+            await runtime.close(None)
+            return 0
+        if isinstance(error, SystemExit):
+            await runtime.close(None, is_done=False)
+            return _exit_status(error)
+        traceback.print_exception(error)
+        await runtime.close(describe_error(error), is_done=False)
+        return 1
+
+    def _failed_to_load(self, error: BaseException) -> int:
+        traceback.print_exception(error)
+        farewell = Close({"error": describe_error(error)})
+        with suppress(OSError):
+            self._sock.sendall(self._session.pack(farewell))
+        return _exit_status(error) if isinstance(error, SystemExit) else 1
+
+    def _thread_raised(self, args: threading.ExceptHookArgs) -> None:
+        threading.__excepthook__(args)
+        if self._runtime is not None and args.thread and args.exc_value:
+            self._runtime.thread_failed(args.thread, args.exc_value)
+
+    def _write_task_stacks(self) -> None:
+        """Write where each asyncio task waits; threads are written by faulthandler."""
+        assert self._runtime is not None, "called by it"
+        text = io.StringIO()
+        for task in asyncio.all_tasks(self._runtime.loop):
+            task.print_stack(file=text)
+        with suppress(OSError):
+            os.write(self._stacks, text.getvalue().encode(errors="backslashreplace"))
+
+
+async def _outcome(
+    program: Coroutine[object, object, object],
+) -> BaseException | None:
+    """Run *program*; return what it raised, so that the task itself never fails."""
+    try:
+        await program
+    except asyncio.CancelledError:
+        raise
+    except BaseException as exc:  # noqa: BLE001  (the user's code)
+        return exc
+    return None
+
+
+def _load(program: str) -> Callable[[], object]:
+    """Return the callable that ``pkg.mod:name`` names.
+
+    Raises:
+        ImportError: There is no such module, or nothing of that name in it.
+        TypeError: It cannot be called.
+    """
+    module_name, _, name = program.partition(":")
+    target: object = importlib.import_module(module_name)
+    for part in name.split("."):
+        try:
+            target = getattr(target, part)
+        except AttributeError as exc:
+            raise ImportError(f"{module_name} has no {name!r}") from exc
+    if not callable(target):
+        raise TypeError(f"{program} is {type(target).__name__}, which cannot be called")
+    return target
+
+
+def _run_script(path: str) -> None:
+    """Run the file at *path* as ``__main__``, as python itself would."""
+    with io.open_code(os.path.abspath(path)) as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    module = types.ModuleType("__main__")
+    module.__file__ = path
+    sys.modules["__main__"] = module
+    exec(code, module.__dict__)  # noqa: S102  (the program that the file names)
+
+
+def _join_threads() -> None:
+    """Wait for the threads of the program, as python does at the end of a script."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+
+
+def _exit_status(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code
+    sys.stderr.write(f"{error.code}\n")
+    return 1
+
+
+def _exit_orphaned() -> None:
+    os._exit(EXIT_ORPHANED)

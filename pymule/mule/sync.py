@@ -1,0 +1,75 @@
+"""What a blocking program in a mule calls to get messages, from any thread."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymule.mule.message import Message
+from pymule.mule.process import runtime
+from pymule.mule.runtime import LaneKey
+
+__all__ = ("farm_get_msg", "messages", "mule_get_msg", "receive")
+
+
+def mule_get_msg(
+    *, signals: bool = True, farms: bool = True, timeout: float | None = None
+) -> bytes:
+    """Return the next message for this mule; block until there is one.
+
+    The blocking twin of :func:`pymule.mule_get_msg`: asking acknowledges the last
+    message of this thread.
+
+    Raises:
+        TimeoutError: No message came within *timeout* seconds.
+        NotInMuleError: This process is not a mule.
+    """
+    del signals
+    return runtime("mule_get_msg").get_blocking(farms, timeout)
+
+
+def farm_get_msg(farm: str | None = None, *, timeout: float | None = None) -> bytes:
+    """Return the next message for *farm*, or for any farm of this mule.
+
+    Raises:
+        TimeoutError: No message came within *timeout* seconds.
+        ValueError: This mule is not in that farm, or in none.
+        NotInMuleError: This process is not a mule.
+    """
+    return runtime("farm_get_msg").get_blocking(farm, timeout)
+
+
+@contextmanager
+def receive(
+    farm: str | None = None, *, timeout: float | None = None
+) -> Iterator[Message]:
+    """Block for a message and settle it at the end of the ``with`` block.
+
+    Raises:
+        TimeoutError: No message came within *timeout* seconds.
+        NotInMuleError: This process is not a mule.
+    """
+    here = runtime("receive")
+    key: LaneKey = True if farm is None else farm
+    hand = here.new_thread_hand(key)
+    try:
+        with here.lock:
+            hand.lane.measure(time.monotonic())
+        body = here.take_blocking(hand, timeout)
+    except BaseException:
+        here.done(hand)
+        raise
+    with Message(here, hand, body) as message:
+        yield message
+
+
+def messages(farm: str | None = None) -> Iterator[Message]:
+    """Yield messages for ever; asking for the next one acks the last one.
+
+    Raises:
+        NotInMuleError: This process is not a mule.
+    """
+    here = runtime("messages")
+    key: LaneKey = True if farm is None else farm
+    while True:
+        body = here.get_blocking(key, None)
+        yield Message(here, here.hand_of_current_thread(), body)

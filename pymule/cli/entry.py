@@ -1,0 +1,66 @@
+"""What both commands begin and end with: a parser, and an exit status."""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from pymule.cli.exits import ExitCode
+from pymule.version import VERSION
+
+__all__ = ("complain", "run_app", "show_version", "version_line", "write")
+
+# typer's, for bad usage; ours never end with it, so it cannot mean anything else.
+_TYPERS_USAGE: Final = 2
+
+
+def run_app(app: typer.Typer, arguments: Sequence[str], name: str) -> int:
+    """Parse *arguments* of the program *name*, run what they ask for.
+
+    Returns:
+        The exit status; what went wrong was said on stderr.
+    """
+    command = typer.main.get_command(app)
+    try:
+        command.main(args=list(arguments), prog_name=name)
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        return ExitCode.USAGE if status == _TYPERS_USAGE else status
+    return ExitCode.OK
+
+
+def version_line(name: str) -> str:
+    """Return what ``--version`` of the program *name* shows."""
+    return f"{name} {VERSION} (Python {platform.python_version()})"
+
+
+def show_version(context: typer.Context, is_asked: bool) -> None:  # noqa: FBT001  (a callback of typer)
+    """Show the version and exit, if the option was given."""
+    if is_asked:
+        write(f"{version_line(str(context.info_name))}\n")
+        raise typer.Exit
+
+
+def write(text: str) -> None:
+    """Write *text* to stdout now; end the command if nobody reads any more."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise typer.Exit(_reader_gone()) from None
+
+
+def complain(text: str) -> None:
+    """Say on stderr what went wrong."""
+    sys.stderr.write(f"pymule: {text}\n")
+
+
+def _reader_gone() -> ExitCode:
+    """Let nothing else fail for want of a reader; return the status that says so."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+    return ExitCode.BROKEN_PIPE

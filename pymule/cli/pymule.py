@@ -1,0 +1,252 @@
+"""``pymule``: ask and tell the daemon what there is to ask and tell."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+
+import typer
+
+from pymule.cli.entry import complain, run_app, show_version, version_line, write
+from pymule.cli.exits import ExitCode
+from pymule.errors import PymuleError
+from pymule.sansio.target import Target
+
+if TYPE_CHECKING:
+    from pymule.client.aio import Client
+
+__all__ = ("main",)
+
+_STDIN: Final = "-"
+_TAIL_MAX: Final = 1000
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+SocketOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--socket",
+        metavar="PATH",
+        help="The daemon's socket.  [default: $PYMULE_SOCKET, or where pymuled"
+        " puts it by default]",
+    ),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", metavar="S", min=0.001, help="Give up after so many seconds."
+    ),
+]
+
+
+def main() -> NoReturn:
+    """Run ``pymule`` with the arguments of this process, and exit."""
+    sys.exit(run_app(app, sys.argv[1:], "pymule"))
+
+
+@app.callback()
+def pymule(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Control a pymuled that runs on this machine."""
+
+
+@app.command()
+def status(
+    *,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print the answer as JSON.")
+    ] = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Show mules, queues and clients."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (see send)
+    from pymule.cli.status import render_status  # noqa: PLC0415  (as above)
+
+    answer = ask(lambda client: client.call("status"), socket=socket, timeout=timeout)
+    if is_json:
+        write(json.dumps(answer, indent=2) + "\n")
+    else:
+        write(render_status(answer, is_coloured=_is_coloured()))
+
+
+def _is_coloured() -> bool:
+    has_colours = os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+    return has_colours and sys.stdout.isatty()
+
+
+@app.command()
+def send(
+    message: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MESSAGE",
+            help="What to send; - is all of stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    mule: Annotated[
+        int | None,
+        typer.Option("--mule", metavar="N", min=1, help="To this mule and no other."),
+    ] = None,
+    farm: Annotated[
+        str | None,
+        typer.Option("--farm", metavar="NAME", help="To one mule of this farm."),
+    ] = None,
+    lines: Annotated[
+        bool,
+        typer.Option(
+            "--lines", help="Each line of MESSAGE, or of stdin, is one message."
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print the ids of the messages.")
+    ] = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Send a message to the first available mule, to a certain one, or to a farm.
+
+    Ends when the daemon has taken the message.
+    """
+    if message is None and not lines:
+        raise typer.BadParameter("MESSAGE is missing; - reads it from stdin")
+    where = _where(mule, farm)
+    # asyncio takes longer to load than all else; --help and bad usage need none.
+    from pymule.cli.asking import ask  # noqa: PLC0415
+
+    def show(ids: Sequence[int]) -> None:
+        if verbose:
+            write("".join(f"{number}\n" for number in ids))
+
+    async def work(client: "Client") -> None:
+        from pymule.cli.stdin import read_all, read_lines, split_lines  # noqa: PLC0415
+
+        if message is not None and message != _STDIN:
+            # As the shell gave it, be it UTF-8 or not.
+            body = os.fsencode(message)
+            show(await client.send_many(where, split_lines(body) if lines else [body]))
+        elif not lines:
+            show([await client.send(where, await read_all(sys.stdin.fileno()))])
+        else:
+            taken = 0
+            async for some in read_lines(sys.stdin.fileno()):
+                try:
+                    ids = await client.send_many(where, some)
+                except PymuleError as exc:
+                    exc.add_note(f"{taken} lines were sent before these {len(some)}")
+                    raise
+                show(ids)
+                taken += len(some)
+
+    ask(work, socket=socket, timeout=timeout)
+
+
+def _where(mule: int | None, farm: str | None) -> int | str | None:
+    if mule is not None and farm is not None:
+        raise typer.BadParameter("--mule and --farm exclude each other")
+    try:
+        Target.of(mule=mule, farm=farm)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from None
+    return mule if farm is None else farm
+
+
+@app.command()
+def reload(*, socket: SocketOption = None, timeout: TimeoutOption = None) -> None:
+    """Read the configuration again and replace mule by mule; wait for the end.
+
+    A configuration with a mistake changes nothing.
+    """
+    from pymule.cli.asking import ask  # noqa: PLC0415  (see send)
+
+    answer = ask(lambda client: client.call("reload"), socket=socket, timeout=timeout)
+    if answer.get("error"):
+        complain(f"not reloaded: {answer['error']}")
+        raise typer.Exit(ExitCode.BAD_CONFIG)
+    write("reloaded\n")
+
+
+@app.command()
+def stop(
+    *,
+    now: Annotated[
+        bool, typer.Option("--now", help="Kill the mules; do not let them finish.")
+    ] = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Let the mules finish what they have in hand, stop, and wait for the end."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (see send)
+    from pymule.cli.stopping import stop_daemon  # noqa: PLC0415  (as above)
+
+    ask(lambda client: stop_daemon(client, now=now), socket=socket, timeout=timeout)
+
+
+@app.command()
+def logs(
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes.")
+    ] = False,
+    lines: Annotated[
+        int,
+        typer.Option(
+            "--lines",
+            "-n",
+            metavar="LINES",
+            min=0,
+            max=_TAIL_MAX,
+            help="How many of the last records to show.",
+        ),
+    ] = 50,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Show what the daemon and its mules have logged."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (see send)
+
+    async def work(client: "Client") -> None:
+        async for answer in client.stream("logs", follow=follow, lines=lines):
+            if dropped := answer.get("dropped"):
+                complain(f"{dropped} records not shown; this reader was too slow")
+            records = answer.get("lines")
+            if isinstance(records, list) and records:
+                write("".join(f"{record}\n" for record in records))
+
+    ask(work, socket=socket, timeout=timeout)
+
+
+@app.command()
+def version(*, socket: SocketOption = None, timeout: TimeoutOption = None) -> None:
+    """Show the version of this command, and of the daemon if one runs."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (see send)
+
+    write(f"{version_line('pymule')}\n")
+    try:
+        answer = ask(
+            lambda client: client.call("status"), socket=socket, timeout=timeout
+        )
+    except typer.Exit as exc:
+        if exc.exit_code != ExitCode.NO_DAEMON:
+            raise
+    else:
+        write(f"pymuled {answer.get('version')} (pid {answer.get('pid')})\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""From checked settings to a master that serves, and to the status it leaves.
+
+The order: descriptors, log, socket, then what the process has to be before its first
+mule (subreaper, limits, title), then the loop. Only this module of the commands loads
+the master, so that ``--check`` and ``--help`` do not wait for it.
+"""
+
+import asyncio
+import logging
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from setproctitle import setproctitle
+
+from pymule.cli.exits import ExitCode, exit_code_of
+from pymule.config import Settings, group_id
+from pymule.master.daemon import Master
+from pymule.master.listener import SocketClaim
+from pymule.master.logs import JsonFormatter, LogSink, TextFormatter, log
+from pymule.master.notify import Notifier, listen_fds, watchdog_interval
+from pymule.master.plan import Plan, make_plan
+from pymule.master.spawner import become_subreaper
+
+__all__ = ("LoadSettings", "serve")
+
+LoadSettings = Callable[[], Settings]
+"""Reads and checks the configuration again; raises ConfigError."""
+
+_LOGGER: Final = logging.getLogger("pymule.master")
+# What our own code and the loop under it have to say.
+_LOGGED: Final = ("pymule", "asyncio")
+
+
+def serve(
+    settings: Settings,
+    load_settings: LoadSettings,
+    *,
+    title: str,
+    is_uvloop: bool,
+) -> ExitCode:
+    """Be the daemon until it is stopped; return how it ended.
+
+    What keeps it from starting, and what breaks it later, is logged, with a traceback
+    only at level debug.
+
+    Args:
+        settings: What to be at first.
+        load_settings: For reloads.
+        title: What ps(1) shows.
+        is_uvloop: Run on uvloop, not on asyncio's own loop.
+    """
+    with _logging(settings) as sink:
+        try:
+            return _serve(settings, load_settings, sink, title, is_uvloop=is_uvloop)
+        except Exception as exc:  # noqa: BLE001  (the last place that can tell of it)
+            code = exit_code_of(exc)
+            trace = exc if _LOGGER.isEnabledFor(logging.DEBUG) else None
+            error = str(exc) or repr(exc)
+            if code is ExitCode.INTERNAL:
+                error = f"{type(exc).__name__}: {exc}"
+            log(
+                _LOGGER,
+                logging.CRITICAL,
+                "pymuled failed",
+                exc=trace,
+                error=error,
+                exit=int(code),
+            )
+            return code
+
+
+@contextmanager
+def _logging(settings: Settings) -> Iterator[LogSink]:
+    """Send the log to stderr; all of it is written when the context ends."""
+    is_json = settings.log_format == "json"
+    sink = LogSink(sys.stderr, JsonFormatter() if is_json else TextFormatter())
+    for name in _LOGGED:
+        logger = logging.getLogger(name)
+        logger.setLevel(settings.log_level.upper())
+        logger.propagate = False
+        logger.addHandler(sink)
+    try:
+        yield sink
+    finally:
+        for name in _LOGGED:
+            logging.getLogger(name).removeHandler(sink)
+        sink.close()
+
+
+def _serve(
+    settings: Settings,
+    load_settings: LoadSettings,
+    sink: LogSink,
+    title: str,
+    *,
+    is_uvloop: bool,
+) -> ExitCode:
+    with closing(_claim(settings)) as claim:
+        become_subreaper()
+        _allow_all_descriptors()
+        watchdog_s = watchdog_interval(os.environ, os.getpid())
+        notifier = Notifier.from_environ(os.environ)
+        environ = dict(os.environ)
+        setproctitle(title)
+
+        def load_plan() -> Plan:
+            return _plan(load_settings(), claim, environ)
+
+        async def main() -> bool:
+            master = Master(
+                _plan(settings, claim, environ),
+                claim,
+                load_plan,
+                sink=sink,
+                notifier=notifier,
+                watchdog_s=watchdog_s,
+            )
+            return await master.serve()
+
+        factory = uvloop.new_event_loop if is_uvloop else None
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return ExitCode.OK if runner.run(main()) else ExitCode.UNCLEAN
+
+
+def _claim(settings: Settings) -> SocketClaim:
+    """Return the socket that systemd gave us, or else one of our own."""
+    given = listen_fds(os.environ, os.getpid())
+    for sock in given[1:]:
+        log(_LOGGER, logging.WARNING, "socket not used", fd=sock.fileno())
+        sock.close()
+    if given:
+        return SocketClaim.adopt(given[0])
+    group = settings.socket_group
+    gid = None if group is None else group_id(group)
+    return SocketClaim.open(settings.socket, settings.socket_mode, gid)
+
+
+def _plan(settings: Settings, claim: SocketClaim, environ: Mapping[str, str]) -> Plan:
+    # Mules are told where the socket is, which may not be where the file says: it was
+    # changed in the file since the start, or systemd chose the place.
+    at_work = settings.model_copy(update={"socket": Path(claim.path)})
+    return make_plan(at_work, environ)
+
+
+def _allow_all_descriptors() -> None:
+    """Take as many descriptors as are allowed; each client and mule needs some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A kernel limit below the hard one may refuse; then it stays as it was.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,1 @@
+"""Floor 3 does, in your application: hands messages over."""

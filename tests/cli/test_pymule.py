@@ -1,0 +1,368 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from pymule.cli import pymule
+from pymule.cli.entry import run_app, version_line
+from tests.cli.conftest import (
+    ECHO,
+    LIMIT_S,
+    ROOT,
+    Daemon,
+    environment,
+    run_pymule,
+)
+
+COMMAND: Final = (sys.executable, "-m", "pymule.cli.pymule")
+COMMANDS: Final = {
+    "status": {"--json"},
+    "send": {"--mule", "--farm", "--lines", "--verbose", "-v"},
+    "reload": set[str](),
+    "stop": {"--now"},
+    "logs": {"--follow", "-f", "--lines", "-n"},
+    "version": set[str](),
+}
+OPTION: Final = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+FILE: Final = """
+socket = "s.sock"
+max_frame_bytes = 65_536
+
+[[mule]]
+program = "echo.py"
+
+[[mule]]
+max_messages = 1
+when_full = "refuse"
+
+[[mule]]
+max_messages = 1
+
+[[farm]]
+name = "busy"
+mules = [1]
+"""
+
+
+def status_of(*arguments: str) -> int:
+    """Run the command in this process."""
+    return run_app(pymule.app, arguments, "pymule")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_names_every_option(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(command, "--help") == 0
+
+    shown = capsys.readouterr().out
+    expected = COMMANDS[command] | {"--socket", "--timeout", "--help"}
+    assert set(OPTION.findall(shown)) >= expected
+    assert "\x1b" not in shown
+
+
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("--help") == 0
+
+    shown = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"\n  {name} " not in shown] == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("send",),
+        ("send", "--mule", "0", "x"),
+        ("send", "--mule", "one", "x"),
+        ("send", "--mule", "1", "--farm", "busy", "x"),
+        ("send", "--farm", "no such name", "x"),
+        ("send", "x", "y"),
+        ("logs", "-n", "-1"),
+        ("logs", "-n", "1001"),
+        ("status", "--timeout", "0"),
+        ("nonsense",),
+        ("stop", "--nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_bad_usage_is_64(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(*arguments) == 64
+    assert capsys.readouterr().err != ""
+
+
+@pytest.mark.parametrize("command", ["status", "send x", "reload", "stop", "logs"])
+def test_without_a_daemon_each_command_is_69(
+    command: str, socket_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = socket_dir / "none.sock"
+
+    assert status_of(*command.split(), "--socket", str(path)) == 69
+    assert capsys.readouterr() == (
+        "",
+        f"pymule: no pymuled at {path}: No such file or directory\n",
+    )
+
+
+def test_the_socket_of_the_environment_is_the_default(
+    socket_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PYMULE_SOCKET", str(socket_dir / "mine.sock"))
+
+    assert status_of("status") == 69
+    assert "mine.sock" in capsys.readouterr().err
+
+
+def test_the_version_is_told_without_a_daemon(
+    socket_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of("version", "--socket", str(socket_dir / "none.sock")) == 0
+    assert status_of("--version") == 0
+
+    assert capsys.readouterr().out == f"{version_line('pymule')}\n" * 2
+
+
+def test_the_help_of_send_loads_neither_asyncio_nor_rich() -> None:
+    script = (
+        "import sys; sys.argv[1:] = ['send', '--help']\n"
+        "from pymule.cli import pymule\n"
+        "try: pymule.main()\n"
+        "finally: print(*{'asyncio', 'pydantic', 'rich'} & sys.modules.keys())"
+    )
+
+    done = subprocess.run(  # noqa: S603  (our own interpreter and script)
+        [sys.executable, "-c", script],
+        env=environment(ROOT),
+        check=True,
+        capture_output=True,
+    )
+
+    assert done.stdout.endswith(b"exit.\n\n")
+
+
+# With a daemon
+
+
+@pytest.fixture(scope="module")
+def daemon(module_dir: Path) -> Iterator[Daemon]:
+    """One daemon for all tests that leave it as it was."""
+    (module_dir / "echo.py").write_text(ECHO)
+    (module_dir / "pymule.toml").write_text(FILE)
+    daemon = Daemon(module_dir, (), {})
+    try:
+        daemon.wait_for("pymuled ready")
+        yield daemon
+    finally:
+        daemon.kill()
+
+
+def on_terminal(directory: Path, *arguments: str, **env: str) -> str:
+    """Return what ``pymule`` writes when stdout is a terminal."""
+    reader, writer = os.openpty()
+    try:
+        with subprocess.Popen(  # noqa: S603  (our own command)
+            (*COMMAND, *arguments),
+            cwd=directory,
+            env=environment(directory, TERM="xterm", **env),
+            stdout=writer,
+        ) as process:
+            process.wait(LIMIT_S)
+        return os.read(reader, 65_536).decode()
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.slow
+def test_status_is_plain_text_in_a_pipe_and_coloured_on_a_terminal(
+    daemon: Daemon,
+) -> None:
+    piped = run_pymule(daemon.directory, "status").stdout.decode()
+
+    assert re.search(r"^ 1  echo.py  programmed +busy +up ", piped, re.MULTILINE)
+    assert "clients: pymule (pid " in piped
+    assert "\x1b" not in piped
+    assert "\x1b[32mup\x1b[0m" in on_terminal(daemon.directory, "status")
+    assert "\x1b" not in on_terminal(daemon.directory, "status", NO_COLOR="1")
+
+
+@pytest.mark.slow
+def test_status_as_json_has_the_documented_keys_and_no_others(daemon: Daemon) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    documented = re.findall(r"^\| `([a-z_]+(?:\[\]\.[a-z_]+)?)` \|", text, re.MULTILINE)
+
+    status = json.loads(run_pymule(daemon.directory, "status", "--json").stdout)
+
+    keys = [*status]
+    for part in ("mules", "queues", "clients"):
+        keys += [f"{part}[].{key}" for key in status[part][0]]
+    states = {"down", "starting", "up", "draining", "stopping", "killing"}
+    assert set(documented) - states - {"backoff", "failing"} == set(keys)
+    assert status["schema"] == "pymule.status/1"
+    assert status["pid"] == daemon.process.pid
+
+
+@pytest.mark.slow
+def test_send_says_nothing_and_the_mule_gets_it(daemon: Daemon) -> None:
+    done = run_pymule(daemon.directory, "send", "hello")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert daemon.wait_for("got b'hello'")
+
+
+@pytest.mark.slow
+def test_a_message_is_bytes_and_not_text(daemon: Daemon) -> None:
+    run_pymule(daemon.directory, "send", "--mule=1", os.fsdecode(b"arg \xff"))
+    run_pymule(daemon.directory, "send", "-", stdin=b"in \xff\x00\n")
+
+    assert daemon.wait_for(r"got b'arg \xff'")
+    assert daemon.wait_for(r"got b'in \xff\x00\n'")
+
+
+@pytest.mark.slow
+def test_lines_are_messages_of_their_own(daemon: Daemon) -> None:
+    done = run_pymule(
+        daemon.directory, "send", "--lines", "-v", "--farm=busy", stdin=b"one\n\nlast"
+    )
+
+    first, *others = map(int, done.stdout.split())
+    assert others == [first + 1, first + 2]
+    assert daemon.wait_for("got b'one'")
+    assert daemon.wait_for("got b''")
+    assert daemon.wait_for("got b'last'")
+
+
+@pytest.mark.slow
+def test_lines_of_an_argument_are_messages_too(daemon: Daemon) -> None:
+    run_pymule(daemon.directory, "send", "--lines", "left\nright\n")
+
+    assert daemon.wait_for("got b'left'")
+    assert daemon.wait_for("got b'right'")
+
+
+@pytest.mark.slow
+def test_an_unknown_target_is_65_and_the_known_ones_are_named(daemon: Daemon) -> None:
+    for words in (("--mule", "99"), ("--farm", "nope")):
+        done = run_pymule(daemon.directory, "send", *words, "x")
+
+        assert done.returncode == 65
+        assert b"there are: mule, mule1, mule2, mule3, farm:busy" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_message_too_big_is_65_and_says_how_far_it_came(daemon: Daemon) -> None:
+    big = b"x" * 65_536
+
+    assert run_pymule(daemon.directory, "send", "-", stdin=big).returncode == 65
+    done = run_pymule(daemon.directory, "send", "--lines", stdin=big)
+    assert done.returncode == 65
+    assert b"message of 65536 bytes" in done.stderr
+    assert b"; 0 lines were sent before these 1" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_full_queue_that_refuses_is_75(daemon: Daemon) -> None:
+    first, second = (
+        run_pymule(daemon.directory, "send", "--mule=2", "x") for _ in range(2)
+    )
+
+    assert (first.returncode, second.returncode) == (0, 75)
+    assert second.stderr == b"pymule: queue of 'mule2' is full at 1 messages\n"
+
+
+@pytest.mark.slow
+def test_a_full_queue_that_waits_is_124_when_time_is_over(daemon: Daemon) -> None:
+    send = ("send", "--mule=3", "x")
+    first = run_pymule(daemon.directory, *send)
+
+    second = run_pymule(daemon.directory, *send, "--timeout=0.2")
+
+    assert (first.returncode, second.returncode) == (0, 124)
+    assert second.stderr == b"pymule: no answer from pymuled within 0.2 seconds\n"
+
+
+@pytest.mark.slow
+def test_the_last_records_are_shown(daemon: Daemon) -> None:
+    done = run_pymule(daemon.directory, "logs", "-n", "1000")
+
+    assert done.returncode == 0
+    assert b"pymuled ready" in done.stdout
+    assert run_pymule(daemon.directory, "logs", "-n", "0").stdout == b""
+    assert run_pymule(daemon.directory, "logs", "-n1").stdout.count(b"\n") == 1
+
+
+@pytest.mark.slow
+def test_following_goes_on_until_ctrl_c_which_is_130(daemon: Daemon) -> None:
+    with subprocess.Popen(  # noqa: S603  (our own command)
+        (*COMMAND, "logs", "-f", "-n", "1"),
+        env=environment(daemon.directory),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        run_pymule(daemon.directory, "send", "followed")
+        while "got b'followed'" not in process.stdout.readline():
+            continue
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=LIMIT_S)
+
+    assert (process.returncode, said) == (130, "")
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_ends_the_command_in_silence(daemon: Daemon) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(  # noqa: S603  (our own command)
+            (*COMMAND, "status"),
+            env=environment(daemon.directory),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=LIMIT_S,
+        )
+    finally:
+        os.close(writer)
+
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.slow
+def test_the_version_of_the_daemon_is_told_too(daemon: Daemon) -> None:
+    done = run_pymule(daemon.directory, "version")
+
+    assert done.stdout.decode().splitlines()[1].endswith(f"(pid {daemon.process.pid})")
+
+
+@pytest.mark.slow
+def test_a_reload_ends_when_it_is_done(ready: Daemon) -> None:
+    done = run_pymule(ready.directory, "reload")
+
+    assert (done.returncode, done.stdout) == (0, b"reloaded\n")
+    assert ready.wait_for("reloaded mules=2")
+
+
+@pytest.mark.slow
+def test_a_bad_file_is_not_loaded_and_is_78(ready: Daemon) -> None:
+    (ready.directory / "pymule.toml").write_text("nonsense = 1\n[[mule]]\n")
+
+    done = run_pymule(ready.directory, "reload")
+
+    assert done.returncode == 78
+    assert done.stderr.startswith(b"pymule: not reloaded: pymule.toml:1:1: nonsense: ")
+    status = run_pymule(ready.directory, "status")
+    assert b"last reload failed: pymule.toml:1:1: nonsense: " in status.stdout

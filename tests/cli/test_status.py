@@ -1,0 +1,161 @@
+import re
+from typing import Final
+
+import pytest
+
+from pymule.cli.status import render_status
+
+STATUS: Final[dict[str, object]] = {
+    "schema": "pymule.status/1",
+    "version": "0.1.0",
+    "pid": 4711,
+    "uptime_s": 11_523.4,
+    "state": "running",
+    "socket": "/run/pymule/pymule.sock",
+    "config_error": None,
+    "rss_bytes": 43_400_000,
+    "mules": [
+        {
+            "id": 1,
+            "name": "signal",
+            "pid": 4712,
+            "mode": "signal-only",
+            "farms": [],
+            "state": "up",
+            "uptime_s": 59.9,
+            "restarts": 0,
+            "handled": 0,
+            "in_hand": 0,
+            "last_exit": None,
+            "rss_bytes": 25_600_000,
+        },
+        {
+            "id": 2,
+            "name": "work.py",
+            "pid": None,
+            "mode": "programmed",
+            "farms": ["busy", "idle"],
+            "state": "backoff",
+            "uptime_s": 0.0,
+            "restarts": 12,
+            "handled": 123_456,
+            "in_hand": 3,
+            "last_exit": {
+                "reason": "status 1",
+                "error": {"type": "ValueError", "text": "no\nsecond line"},
+            },
+            "rss_bytes": 0,
+        },
+    ],
+    "queues": [
+        {
+            "target": "mule",
+            "ready": 10,
+            "leased": 2,
+            "delayed": 0,
+            "waiting": 0,
+            "dead": 1,
+            "acked": 123_456,
+            "bytes": 2048,
+        }
+    ],
+    "clients": [
+        {"name": "web", "pid": 815, "uid": 1000},
+        {"name": "pymule", "pid": 4800, "uid": 0},
+    ],
+}
+
+# Long lines on purpose: this is what is shown.
+TEXT: Final = """\
+pymuled 0.1.0  running  pid 4711  up 3h 12m  41.4 MiB  /run/pymule/pymule.sock
+
+ID  NAME     MODE         FARMS      STATE     PID   UP  RESTARTS  HANDLED  IN HAND       RSS  LAST EXIT
+ 1  signal   signal-only  -          up       4712  59s         0        0        0  24.4 MiB  -
+ 2  work.py  programmed   busy,idle  backoff     -   0s        12   123456        3       0 B  ValueError: no
+
+QUEUE  READY  LEASED  DELAYED  WAITING  DEAD    DONE    BYTES
+mule      10       2        0        0     1  123456  2.0 KiB
+
+clients: web (pid 815, user 1000), pymule (pid 4800, user 0)
+"""  # noqa: E501  (see above)
+
+
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[\d+m", "", text)
+
+
+def test_a_status_is_three_calm_tables() -> None:
+    assert render_status(STATUS) == TEXT
+
+
+def test_colours_change_nothing_but_colours() -> None:
+    text = render_status(STATUS, is_coloured=True)
+
+    assert without_colours(text) == TEXT
+    assert "\x1b[32mup\x1b[0m" in text
+    assert "\x1b[31mbackoff\x1b[0m" in text
+
+
+def test_the_mistakes_of_the_last_reload_are_shown_one_a_line() -> None:
+    status = STATUS | {"config_error": "f:1:1: a: x\nf:2:1: b: y"}
+
+    lines = render_status(status).splitlines()
+
+    assert lines[1:3] == [
+        "last reload failed: f:1:1: a: x",
+        "last reload failed: f:2:1: b: y",
+    ]
+
+
+def test_what_a_daemon_does_not_tell_is_a_dash() -> None:
+    text = render_status({"mules": [{}, 7], "queues": 3})
+
+    assert text.startswith("pymuled -  -  pid -  up -  -  -\n\n")
+    assert text.splitlines()[3].split() == ["-"] * 12
+    assert text.endswith("clients: none\n")
+
+
+def test_a_name_cannot_drive_the_terminal() -> None:
+    status = STATUS | {"clients": [{"name": "a\x1b[2J\nb", "pid": 1, "uid": 2}]}
+
+    assert r"clients: a\x1b[2J\x0ab (pid 1, user 2)" in render_status(status)
+
+
+def test_a_mule_that_was_ended_without_an_error_shows_the_reason() -> None:
+    mule = {"id": 1, "last_exit": {"reason": "harakiri", "error": None}}
+
+    text = render_status({"mules": [mule]})
+
+    assert text.splitlines()[3].endswith("  harakiri")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (59.9, "59s"),
+        (60, "1m 0s"),
+        (3_599, "59m 59s"),
+        (3_600, "1h 0m"),
+        (86_399, "23h 59m"),
+        (90_000, "1d 1h"),
+    ],
+)
+def test_a_duration_has_two_units(seconds: float, text: str) -> None:
+    assert f"  up {text}  " in render_status({"uptime_s": seconds})
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1024**2, "1.0 MiB"),
+        (1024**3, "1.0 GiB"),
+        (5 * 1024**4, "5.0 TiB"),
+    ],
+)
+def test_a_size_has_the_unit_that_fits(size: int, text: str) -> None:
+    assert f"  {text}  " in render_status({"rss_bytes": size})

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from pymule.errors import ConnectionLostError, RemoteProtocolError
-from pymule.sansio.session import Session, SessionState
+from pymule.sansio.session import Role, Session, SessionState
 from pymule.sansio.verbs import Verb
 
 __all__ = ("Connection", "Owner")
 
 _READ_BYTES: Final = 256 * 1024
+# More than a mule's credit is worth in small messages, so that only a peer that really
+# does not read is made to wait.
+_UNSENT_BYTES: Final = 1024 * 1024
 
 
 class Owner(Protocol):
@@ -136,6 +139,7 @@ class Connection(asyncio.Protocol):
         """Keep the transport."""
         # A stream's; uvloop's is not of asyncio's class.
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
         if self._out:
             self.flush()
         self._owner.connection_made(self)
@@ -176,15 +180,22 @@ class Connection(asyncio.Protocol):
         owner.connection_lost(self, reason)
 
     def pause_writing(self) -> None:
-        """The peer does not read: read nothing more from it until it does."""
-        if self._transport is not None:
-            self._transport.pause_reading()
+        """The peer does not read: the master reads nothing more from it until it does.
+
+        A client or a mule reads on: if both sides waited for the other to read, neither
+        ever would.
+        """
+        if self.session.role is not Role.MASTER or self._transport is None:
+            return
+        self._transport.pause_reading()
         if self.on_stall is not None:
             self.on_stall(True)  # noqa: FBT003  (stalled or not)
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self.session.role is not Role.MASTER or self._transport is None:
+            return
+        if not self._transport.is_closing():
             self._transport.resume_reading()
         if self.on_stall is not None:
             self.on_stall(False)  # noqa: FBT003  (stalled or not)

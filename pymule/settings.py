@@ -259,6 +259,8 @@ _Text = Annotated[str, Strict()]
 _Seconds = Annotated[float, Strict(), Field(gt=0, le=1e9, allow_inf_nan=False)]
 _Pause = Annotated[float, Strict(), Field(ge=0, le=1e9, allow_inf_nan=False)]
 _Count = Annotated[int, Strict(), Field(ge=1, lt=2**63)]
+# An attempt travels in 16 bits.
+_Attempts = Annotated[int, Strict(), Field(ge=1, le=65_535)]
 _User = Annotated[str | int, PlainValidator(_user)]
 _Group = Annotated[str | int, PlainValidator(_group)]
 _Permissions = Annotated[int, PlainValidator(_permissions)]
@@ -285,8 +287,8 @@ class QueueConfig(_Section):
     max_messages: _Count = 1_000_000
     max_bytes: _Count = 256 * 1024 * 1024
     when_full: Literal["wait", "refuse"] = "wait"
-    max_attempts: _Count = 5
-    max_crashes: _Count = 3
+    max_attempts: _Attempts = 5
+    max_crashes: _Attempts = 3
     backoff_s: _Pause = 0.5
     backoff_max_s: Annotated[_Pause, Field(validate_default=True)] = 60.0
 
@@ -381,7 +383,7 @@ class Settings(_Section):
     """Absolute directories (or zip files) that mules search before ``sys.path``."""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    max_frame_bytes: Annotated[int, Strict(), Field(ge=65_536, le=1_073_741_824)] = (
+    max_frame_bytes: Annotated[int, Strict(), Field(ge=262_144, le=1_073_741_824)] = (
         16 * 1024 * 1024
     )
     mule: tuple[MuleConfig, ...] = ()

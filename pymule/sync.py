@@ -1,13 +1,63 @@
-"""The blocking twins of the names in :mod:`pymule`, for any thread."""
+"""The blocking twins of the names in :mod:`pymule`, for any thread.
 
-from pymule.mule.process import in_farm, mule_id
-from pymule.mule.sync import farm_get_msg, messages, mule_get_msg, receive
+Loaded when they are first used, so that a mule that only receives does not load the
+client, nor a script that only sends the mule.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pymule.client.sync import (
+        Client,
+        farm_msg,
+        farm_msgs,
+        flush,
+        mule_msg,
+        mule_msgs,
+    )
+    from pymule.mule.process import in_farm, mule_id
+    from pymule.mule.sync import farm_get_msg, messages, mule_get_msg, receive
 
 __all__ = (
+    "Client",
     "farm_get_msg",
+    "farm_msg",
+    "farm_msgs",
+    "flush",
     "in_farm",
     "messages",
     "mule_get_msg",
     "mule_id",
+    "mule_msg",
+    "mule_msgs",
     "receive",
 )
+
+_HOMES = {
+    "pymule.client.sync": (
+        "Client",
+        "farm_msg",
+        "farm_msgs",
+        "flush",
+        "mule_msg",
+        "mule_msgs",
+    ),
+    "pymule.mule.process": ("in_farm", "mule_id"),
+    "pymule.mule.sync": ("farm_get_msg", "messages", "mule_get_msg", "receive"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use (PEP 562)."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pymule.sync' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -150,7 +150,7 @@ def test_a_script_must_exist_and_the_error_says_where_it_was_looked_for(
         (Settings, "socket_mode", "0888", '"0000" to "0777"'),
         (Settings, "socket_mode", 660, '"0000" to "0777"'),
         (Settings, "socket_mode", True, '"0000" to "0777"'),
-        (Settings, "max_frame_bytes", 65_535, ""),
+        (Settings, "max_frame_bytes", 262_143, ""),
         (Settings, "max_frame_bytes", 2**30 + 1, ""),
         (Settings, "log_level", "loud", "'debug'"),
         (MuleConfig, "umask", 0o1000, '"0000" to "0777"'),

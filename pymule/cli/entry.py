@@ -23,13 +23,15 @@ def run_app(app: typer.Typer, arguments: Sequence[str], name: str) -> int:
     Returns:
         The exit status; what went wrong was said on stderr.
     """
-    command = typer.main.get_command(app)
+    status: object = None
     try:
-        command.main(args=list(arguments), prog_name=name)
+        typer.main.get_command(app).main(args=list(arguments), prog_name=name)
     except SystemExit as exc:
-        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-        return ExitCode.USAGE if status == _TYPERS_USAGE else status
-    return ExitCode.OK
+        status = exc.code
+    if status == _TYPERS_USAGE:
+        return ExitCode.USAGE
+    # As the interpreter has it: None is success, a text is a failure.
+    return status if isinstance(status, int) else int(status is not None)
 
 
 def version_line(name: str) -> str:

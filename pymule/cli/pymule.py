@@ -11,7 +11,6 @@ import typer
 
 from pymule.cli.entry import complain, run_app, show_version, version_line, write
 from pymule.cli.exits import ExitCode
-from pymule.errors import PymuleError
 from pymule.sansio.target import Target
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ("main",)
 
-_STDIN: Final = "-"
 _TAIL_MAX: Final = 1000
 
 app = typer.Typer(
@@ -128,30 +126,15 @@ def send(
     where = _where(mule, farm)
     # asyncio takes longer to load than all else; --help and bad usage need none.
     from pymule.cli.asking import ask  # noqa: PLC0415
+    from pymule.cli.sending import batches_of, send_batches  # noqa: PLC0415
 
     def show(ids: Sequence[int]) -> None:
         if verbose:
             write("".join(f"{number}\n" for number in ids))
 
     async def work(client: "Client") -> None:
-        from pymule.cli.stdin import read_all, read_lines, split_lines  # noqa: PLC0415
-
-        if message is not None and message != _STDIN:
-            # As the shell gave it, be it UTF-8 or not.
-            body = os.fsencode(message)
-            show(await client.send_many(where, split_lines(body) if lines else [body]))
-        elif not lines:
-            show([await client.send(where, await read_all(sys.stdin.fileno()))])
-        else:
-            taken = 0
-            async for some in read_lines(sys.stdin.fileno()):
-                try:
-                    ids = await client.send_many(where, some)
-                except PymuleError as exc:
-                    exc.add_note(f"{taken} lines were sent before these {len(some)}")
-                    raise
-                show(ids)
-                taken += len(some)
+        messages = batches_of(message, sys.stdin.fileno(), is_lines=lines)
+        await send_batches(client, where, messages, show)
 
     ask(work, socket=socket, timeout=timeout)
 

@@ -105,67 +105,72 @@ def main() -> NoReturn:
     sys.exit(run_app(app, with_values(sys.argv[1:]), "pymuled"))
 
 
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file.  [default: pymule.toml]"),
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Check the configuration, then exit.")
+]
+MuleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mule",
+        metavar="[=PROGRAM]",
+        help="A mule that runs PROGRAM, x.py or pkg.mod:callable;"
+        " without one, a mule for signals only. May be repeated.",
+    ),
+]
+MulesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--mules", metavar="N", min=1, max=MAX_MULES, help="N mules for signals only."
+    ),
+]
+FarmOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--farm", metavar="NAME:1,2", help="A named set of mules. May be repeated."
+    ),
+]
+AppOption = Annotated[
+    str | None,
+    typer.Option("--app", metavar="MODULE", help="What mules for signals only import."),
+]
+SocketOption = Annotated[
+    Path | None, typer.Option("--socket", help="Where clients connect.")
+]
+LogFormatOption = Annotated[
+    LogFormat | None, typer.Option("--log-format", help="How to log, on stderr.")
+]
+LogLevelOption = Annotated[
+    LogLevel | None, typer.Option("--log-level", help="What to log at least.")
+]
+LoopOption = Annotated[
+    Loop, typer.Option("--loop", help="The event loop of the master.")
+]
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=show_version, is_eager=True, help="Show the version."
+    ),
+]
+
+
 @app.command()
 def pymuled(
     *,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", help="Configuration file.  [default: pymule.toml]"
-        ),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check the configuration, then exit.")
-    ] = False,
-    mule: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mule",
-            metavar="[=PROGRAM]",
-            help="A mule that runs PROGRAM, x.py or pkg.mod:callable;"
-            " without one, a mule for signals only. May be repeated.",
-        ),
-    ] = None,
-    mules: Annotated[  # noqa: ARG001  (became --mule before; here for the help)
-        int | None,
-        typer.Option(
-            "--mules",
-            metavar="N",
-            min=1,
-            max=MAX_MULES,
-            help="N mules for signals only.",
-        ),
-    ] = None,
-    farm: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--farm", metavar="NAME:1,2", help="A named set of mules. May be repeated."
-        ),
-    ] = None,
-    app_module: Annotated[
-        str | None,
-        typer.Option(
-            "--app", metavar="MODULE", help="What mules for signals only import."
-        ),
-    ] = None,
-    socket: Annotated[
-        Path | None, typer.Option("--socket", help="Where clients connect.")
-    ] = None,
-    log_format: Annotated[
-        LogFormat | None, typer.Option("--log-format", help="How to log, on stderr.")
-    ] = None,
-    log_level: Annotated[
-        LogLevel | None, typer.Option("--log-level", help="What to log at least.")
-    ] = None,
-    loop: Annotated[
-        Loop, typer.Option("--loop", help="The event loop of the master.")
-    ] = Loop.UVLOOP,
-    version: Annotated[  # noqa: ARG001  (its callback exits)
-        bool,
-        typer.Option(
-            "--version", callback=show_version, is_eager=True, help="Show the version."
-        ),
-    ] = False,
+    config: ConfigOption = None,
+    check: CheckOption = False,
+    mule: MuleOption = None,
+    mules: MulesOption = None,
+    farm: FarmOption = None,
+    app_module: AppOption = None,
+    socket: SocketOption = None,
+    log_format: LogFormatOption = None,
+    log_level: LogLevelOption = None,
+    loop: LoopOption = Loop.UVLOOP,
+    version: VersionOption = False,
 ) -> None:
     """Start mules and hand them messages, in the foreground.
 
@@ -176,6 +181,8 @@ def pymuled(
 
     TERM and INT finish what is in hand and stop; HUP reloads; QUIT stops at once.
     """
+    # One became --mule before the parser, the other ended the command.
+    del mules, version
     words = {"--farm": farm, "--app": app_module, "--socket": socket}
     if config is not None:
         _refuse_words({"--mule": mule, **words}, "is for a command line without a file")

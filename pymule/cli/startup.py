@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -121,7 +122,10 @@ def _serve(
                 notifier=notifier,
                 watchdog_s=watchdog_s,
             )
-            return await master.serve()
+            try:
+                return await master.serve()
+            finally:
+                _ignore_signals(asyncio.get_running_loop())
 
         factory = uvloop.new_event_loop if is_uvloop else None
         with asyncio.Runner(loop_factory=factory) as runner:
@@ -144,8 +148,18 @@ def _claim(settings: Settings) -> SocketClaim:
 def _plan(settings: Settings, claim: SocketClaim, environ: Mapping[str, str]) -> Plan:
     # Mules are told where the socket is, which may not be where the file says: it was
     # changed in the file since the start, or systemd chose the place.
-    at_work = settings.model_copy(update={"socket": Path(claim.path)})
-    return make_plan(at_work, environ)
+    return make_plan(settings, environ, Path(claim.path))
+
+
+def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """Let nobody who is impatient end the process while it only has to exit.
+
+    A closing loop gives the signals back to the kernel, whose way of handling them
+    would take the place of the exit status.
+    """
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        loop.remove_signal_handler(signum)
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _allow_all_descriptors() -> None:

@@ -2,96 +2,38 @@
 
 import asyncio
 import os
-import random
-import secrets
-import socket as socket_module
-import struct
-from collections.abc import AsyncIterator, Iterable, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
+from pymule.client.calls import Calls
+from pymule.client.dial import Greeting, dial
+from pymule.client.reach import (
+    Terms,
+    find_socket,
+    hello,
+    join_ids,
+    message_limit,
+    new_client_id,
+    pause,
+    target_of,
+    to_bytes,
+)
 from pymule.connection import Connection
 from pymule.errors import (
     ConnectionLostError,
-    MasterUnavailableError,
     MessageTooBigError,
     RemoteProtocolError,
-    error_from_wire,
 )
-from pymule.paths import default_socket
+from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.options import pack_options
 from pymule.sansio.outbox import MESSAGE_COST, Outbox, Pile, Ticket
-from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session
-from pymule.sansio.target import Target
-from pymule.sansio.verbs import (
-    Call,
-    Close,
-    Confirm,
-    Hello,
-    JsonObject,
-    Refuse,
-    Reply,
-    ReplyKind,
-    Verb,
-    Welcome,
-)
+from pymule.sansio.session import Role, Session
+from pymule.sansio.verbs import Close, Confirm, JsonObject, Refuse, Reply, Verb, Welcome
 
-__all__ = ("Client", "check_server", "find_socket", "message_limit", "to_bytes")
+__all__ = ("Client",)
 
 Waiter = asyncio.Future[list[range]]
-
-_HELLO_TIMEOUT_S: Final = 10.0
-_BACKOFF_S: Final = 0.05
-_BACKOFF_MAX_S: Final = 2.0
-# A frame of SUBMIT around one message: header fields, target, options, length.
-_SUBMIT_ROOM: Final = 4096
-
-
-def find_socket(socket: str | os.PathLike[str] | None = None) -> Path:
-    """Return the path of the master's socket: given, PYMULE_SOCKET or the default."""
-    return Path(
-        socket
-        or os.environ.get("PYMULE_SOCKET")
-        or default_socket(os.environ, os.getuid())
-    )
-
-
-def message_limit(max_frame_bytes: int) -> int:
-    """Return the largest message, in bytes, that fits in a frame."""
-    return max_frame_bytes - _SUBMIT_ROOM
-
-
-def to_bytes(message: bytes | bytearray | memoryview | str) -> bytes:
-    """Return *message* as it travels; a text as UTF-8.
-
-    Raises:
-        TypeError: It is neither bytes nor a text.
-    """
-    if isinstance(message, str):
-        return message.encode()
-    if isinstance(message, bytes | bytearray | memoryview):
-        return bytes(message)
-    raise TypeError(f"message is {type(message).__name__}; allowed: bytes or str")
-
-
-def check_server(sock: socket_module.socket, path: Path) -> None:
-    """Check that who listens on *path* may have our messages.
-
-    That is this user, root, or the owner of the directory: anybody else has put a
-    socket where he should not have been able to.
-
-    Raises:
-        MasterUnavailableError: It is somebody else.
-    """
-    credentials = sock.getsockopt(
-        socket_module.SOL_SOCKET, socket_module.SO_PEERCRED, struct.calcsize("3i")
-    )
-    _, uid, _ = struct.unpack("3i", credentials)
-    if uid not in (0, os.getuid(), path.parent.stat().st_uid):
-        raise MasterUnavailableError(
-            str(path), f"user {uid} listens there, not you, root or the directory owner"
-        )
 
 
 class Client:
@@ -112,21 +54,23 @@ class Client:
         self.path = find_socket(socket)
         self.name = name
         self.loop = asyncio.get_running_loop()
+        self.is_running = self.loop.is_running
         # Open piles, by farm name or mule number; sealed in the next loop turn.
         self.piles: dict[str | int | None, Pile[Waiter]] = {}
         self._piles_with_options: dict[tuple[str, bytes], Pile[Waiter]] = {}
-        self._id = secrets.token_hex(16)
+        self._id = new_client_id()
         self._outbox: Outbox[Waiter] = Outbox()
         self._connection: Connection | None = None
-        self._welcome: asyncio.Future[JsonObject] | None = None
+        # Of the socket, or below zero.
+        self.fd = -1
+        self._greeting = Greeting(self.path)
         self._reconnecting: asyncio.Task[None] | None = None
-        self._message_limit = message_limit(16 * 1024 * 1024)
+        self._message_limit = message_limit(DEFAULT_MAX_FRAME_BYTES)
         self._is_flush_due = False
         self._is_closing = False
         # Done when an answer made room or everything has its answer.
         self._progress: asyncio.Future[None] | None = None
-        self._calls: dict[int, asyncio.Queue[Reply | ConnectionLostError]] = {}
-        self._next_call = 1
+        self._calls = Calls()
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -258,12 +202,11 @@ class Client:
         """Send *message* to the farm or mule *where*, with packed *options*."""
         body = message if isinstance(message, bytes) else to_bytes(message)
         pile = await self._room_in(where, options, body)
-        pile.messages.append(body)
-        pile.room -= len(body) + MESSAGE_COST
         if not confirm:
+            pile.add(body, None)
             return 0
         ticket = self._ticket(1)
-        pile.tickets.append((len(pile.messages) - 1, 1, ticket))
+        pile.add(body, ticket)
         ids = await ticket.waiter
         return ids[0].start
 
@@ -282,18 +225,18 @@ class Client:
         if not bodies:
             return range(0)
         ticket = self._ticket(len(bodies)) if confirm else None
-        for body in bodies:
-            pile = await self._room_in(where, options, body)
+        try:
+            for body in bodies:
+                pile = await self._room_in(where, options, body)
+                pile.add(body, ticket)
+        except BaseException:
             if ticket is not None:
-                _extend(pile, ticket)
-            pile.messages.append(body)
-            pile.room -= len(body) + MESSAGE_COST
+                # Nobody will wait for the answers to those that are out.
+                ticket.waiter.cancel()
+            raise
         if ticket is None:
             return range(0)
-        ids = await ticket.waiter
-        if all(a.stop == b.start for a, b in zip(ids, ids[1:], strict=False)):
-            return range(ids[0].start, ids[-1].stop)
-        return [number for run in ids for number in run]
+        return join_ids(await ticket.waiter)
 
     async def flush(self) -> None:
         """Wait until every message sent so far has its answer.
@@ -305,13 +248,12 @@ class Client:
         Cancelling is safe: nothing is taken back.
         """
         self._seal_all()
-        while self._outbox.unanswered:
+        # Not until nothing is unanswered: others may send all the time.
+        end = self._outbox.next_sequence
+        while self._outbox.floor < end:
             await self._wait_for_progress()
-        failures, self._outbox.failures = self._outbox.failures, []
-        if failures:
-            if len(failures) > 1:
-                failures[0].add_note(f"and {len(failures) - 1} more were refused")
-            raise failures[0]
+        if (failure := self._outbox.take_failure()) is not None:
+            raise failure
 
     def _ticket(self, wanted: int) -> Ticket[Waiter]:
         return Ticket(wanted, self.loop.create_future())
@@ -325,28 +267,43 @@ class Client:
     ) -> Pile[Waiter]:
         """Return the open pile for *where* that takes *body*; wait for the window."""
         self._check_size(body)
-        pile = self._pile(where, options)
         cost = len(body) + MESSAGE_COST
-        if pile.messages and pile.room < cost:
-            self._seal_all()
-            # The loop must turn, or nothing is written before the window is full.
-            await asyncio.sleep(0)
-            pile = self._pile(where, options)
-        while self._outbox.is_full(pile.target):
-            await self._wait_for_progress()
-            pile = self._pile(where, options)
-        return pile
+        pile = self.piles.get(where) if not options else None
+        if pile is not None and pile.room >= cost:
+            return pile
+        target = target_of(where)
+        has_turned = False
+        while True:
+            pile = self._open_pile(where, target, options)
+            if pile is None and not self._outbox.is_full(target):
+                return self._start_pile(where, target, options)
+            if pile is None:
+                await self._wait_for_progress()
+            elif pile.room >= cost:
+                return pile
+            else:
+                self._seal_all()
+                if not has_turned:
+                    # The loop must turn, or no answer is read before the window is
+                    # full.
+                    await asyncio.sleep(0)
+                    has_turned = True
 
-    def _pile(self, where: str | int | None, options: bytes) -> Pile[Waiter]:
-        if not options and (pile := self.piles.get(where)) is not None:
-            return pile
-        farm, mule = (where, None) if isinstance(where, str) else (None, where)
-        target = str(Target.of(mule=mule, farm=farm))
-        if options and (pile := self._piles_with_options.get((target, options))):
-            return pile
+    def _open_pile(
+        self, where: str | int | None, target: str, options: bytes
+    ) -> Pile[Waiter] | None:
+        if options:
+            return self._piles_with_options.get((target, options))
+        return self.piles.get(where)
+
+    def _start_pile(
+        self, where: str | int | None, target: str, options: bytes
+    ) -> Pile[Waiter]:
+        """Open a pile; its first message must follow before the loop turns."""
         if self._is_closing:
-            raise ConnectionLostError("the client is closed")
-        pile = Pile(target, options)
+            raise self._closed_error()
+        pile: Pile[Waiter] = Pile(target, options)
+        pile.room = min(pile.room, self._message_limit)
         if options:
             self._piles_with_options[target, options] = pile
         else:
@@ -362,19 +319,17 @@ class Client:
         connection = self._connection
         for piles in (self.piles, self._piles_with_options):
             for pile in piles.values():
-                if pile.messages:
-                    submit = self._outbox.seal(pile)
-                    if connection is not None:
-                        connection.send_bytes(submit.pack())
+                submit = self._outbox.seal(pile)
+                if connection is not None:
+                    connection.send_bytes(submit.pack())
             piles.clear()
         if connection is not None:
             connection.flush()
 
     async def _wait_for_progress(self) -> None:
         if self._is_closing:
-            raise ConnectionLostError(
-                "the client is closed", unacked=self._outbox.unanswered
-            )
+            raise self._closed_error()
+        self._look_for_master()
         if self._progress is None or self._progress.done():
             self._progress = self.loop.create_future()
         await asyncio.shield(self._progress)
@@ -388,102 +343,82 @@ class Client:
             RefusedError: The master said no.
             ConnectionLostError: It went away before it answered.
         """
-        async for answer in self.stream(method, **params):
-            return answer
-        raise RemoteProtocolError(f"{method} ended without an answer")
+        return await self._calls.ask(self._connection, {"method": method, **params})
 
-    async def stream(self, method: str, **params: object) -> AsyncIterator[JsonObject]:
-        """Ask the master; yield its answers until the last one."""
-        if self._connection is None:
-            raise ConnectionLostError("not connected")
-        number, self._next_call = self._next_call, self._next_call + 1
-        replies = self._calls[number] = asyncio.Queue()
-        self._connection.send(Call(number, {"method": method, **params}))
-        try:
-            while True:
-                reply = await replies.get()
-                if isinstance(reply, ConnectionLostError):
-                    raise reply
-                if reply.kind == ReplyKind.ERROR:
-                    raise _reply_error(reply.value)
-                yield reply.value
-                if reply.kind == ReplyKind.LAST:
-                    return
-        finally:
-            del self._calls[number]
+    def stream(self, method: str, **params: object) -> AsyncGenerator[JsonObject]:
+        """Ask the master; yield its answers until the last one.
+
+        Raises:
+            RefusedError: The master said no.
+            ConnectionLostError: It went away before the last answer.
+        """
+        return self._calls.stream(self._connection, {"method": method, **params})
 
     # Connecting
 
     async def _connect(self) -> None:
-        sock = socket_module.socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
-        sock.setblocking(False)  # noqa: FBT003  (the standard library's signature)
-        try:
-            await _reach(self.loop, sock, self.path)
-            check_server(sock, self.path)
-        except (OSError, MasterUnavailableError) as exc:
-            sock.close()
-            if isinstance(exc, MasterUnavailableError):
-                raise
-            reason = exc.strerror or str(exc)
-            raise MasterUnavailableError(str(self.path), reason) from exc
-        self._welcome = self.loop.create_future()
+        sock = await dial(self.path)
+        self.fd = sock.fileno()
+        greeting = self._greeting = Greeting(self.path)
         session = Session(Role.CLIENT, Role.MASTER)
         _, connection = await self.loop.create_unix_connection(
             lambda: Connection(session, self), sock=sock
         )
-        hello: JsonObject = {
-            "protocol": list(PROTOCOL_VERSIONS),
-            "client": self._id,
-            "name": self.name or f"pid {os.getpid()}",
-        }
-        connection.send(Hello(hello))
+        connection.send(hello(self._id, self.name))
         try:
-            async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                welcome = await self._welcome
+            terms = await greeting.terms()
         except BaseException:
             connection.abort()
             raise
-        self._greeted(connection, session, welcome)
+        self._greeted(connection, session, terms)
 
-    def _greeted(
-        self, connection: Connection, session: Session, welcome: JsonObject
-    ) -> None:
-        match welcome:
-            case {
-                "max_frame_bytes": int(max_frame_bytes),
-                "window_count": int(window_count),
-                "window_bytes": int(window_bytes),
-            }:
-                session.allow_frames(max_frame_bytes)
-                self._message_limit = message_limit(max_frame_bytes)
-                self._outbox.window_count = window_count
-                self._outbox.window_bytes = window_bytes
-            case _:
-                connection.abort()
-                raise RemoteProtocolError(f"WELCOME without limits: {welcome}")
+    def _greeted(self, connection: Connection, session: Session, terms: Terms) -> None:
+        session.allow_frames(terms.max_frame_bytes)
+        self._message_limit = message_limit(terms.max_frame_bytes)
+        self._outbox.window_count = terms.window_count
+        self._outbox.window_bytes = terms.window_bytes
         self._connection = connection
         for submit in self._outbox.resend():
             connection.send_bytes(submit.pack())
         connection.flush()
 
+    def _look_for_master(self) -> None:
+        """Reconnect, unless that is under way or not needed."""
+        # A task that the end of asyncio.run has cancelled is begun again.
+        if self._connection is None and (
+            self._reconnecting is None or self._reconnecting.done()
+        ):
+            self._reconnecting = self.loop.create_task(
+                self._reconnect(), name="pymule reconnect"
+            )
+
     async def _reconnect(self) -> None:
-        delay = _BACKOFF_S
+        failures = 0
         while True:
-            # Jitter, so that the clients of a restarted master do not come at once.
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+            await asyncio.sleep(pause(failures))
             try:
                 await self._connect()
-            except (OSError, TimeoutError, RemoteProtocolError):
-                delay = min(delay * 2, _BACKOFF_MAX_S)
+            except (OSError, RemoteProtocolError):
+                failures += 1
             else:
                 return
+
+    @property
+    def unanswered(self) -> int:
+        """Messages that were sent and have no answer yet."""
+        return self._outbox.unanswered
 
     async def close(self) -> None:
         """Close the connection; what has no answer is in doubt.
 
-        Cancelling is safe.
+        Who waits for an answer gets a ConnectionLostError. Cancelling is safe.
         """
+        self._seal_all()
         self._is_closing = True
+        for ticket in self._outbox.abandon():
+            if not ticket.waiter.done():
+                ticket.waiter.set_exception(self._closed_error())
+        self._made_progress()
         if self._reconnecting is not None:
             self._reconnecting.cancel()
             await asyncio.wait([self._reconnecting])
@@ -492,7 +427,11 @@ class Client:
         if connection is not None:
             connection.close()
             await connection.wait_closed()
-        self._made_progress()
+
+    def _closed_error(self) -> ConnectionLostError:
+        return ConnectionLostError(
+            "the client is closed", unacked=self._outbox.unanswered
+        )
 
     # The connection's owner
 
@@ -506,47 +445,38 @@ class Client:
         """Hand each answer to who waits for it."""
         for verb in verbs:
             match verb:
-                case Confirm():
-                    self._confirmed(connection, verb)
-                case Refuse():
-                    self._refused(connection, verb)
-                case Reply() if verb.id in self._calls:
-                    self._calls[verb.id].put_nowait(verb)
-                case Welcome() if self._welcome is not None:
-                    if not self._welcome.done():
-                        self._welcome.set_result(verb.value)
+                case Confirm() | Refuse():
+                    self._answered(connection, verb)
+                case Reply():
+                    self._calls.replied(verb)
+                case Welcome():
+                    self._welcomed(connection, verb)
                 case Close():
-                    self.connection_lost(
-                        connection, ConnectionLostError(str(verb.value.get("reason")))
-                    )
+                    reason = ConnectionLostError(str(verb.value.get("reason")))
+                    self.connection_lost(connection, reason)
+                    connection.close()
                 case _:
                     pass
 
-    def _confirmed(self, connection: Connection, confirm: Confirm) -> None:
+    def _welcomed(self, connection: Connection, welcome: Welcome) -> None:
         try:
-            for sequence, count, first_id in confirm.ranges:
-                self._settle(self._outbox.confirmed(sequence, count, first_id))
+            self._greeting.welcomed(welcome)
+        except RemoteProtocolError as exc:
+            connection.fail(exc)
+
+    def _answered(self, connection: Connection, answer: Confirm | Refuse) -> None:
+        try:
+            for ticket in self._outbox.answered(answer):
+                waiter = ticket.waiter
+                if waiter.done():
+                    continue
+                if ticket.error is not None:
+                    waiter.set_exception(ticket.error)
+                else:
+                    waiter.set_result(ticket.ids)
         except RemoteProtocolError as exc:
             connection.fail(exc)
         self._made_progress()
-
-    def _refused(self, connection: Connection, refuse: Refuse) -> None:
-        try:
-            error = error_from_wire(refuse.code, refuse.detail)
-            self._settle(self._outbox.refused(refuse.sequence, refuse.count, error))
-        except RemoteProtocolError as exc:
-            connection.fail(exc)
-        self._made_progress()
-
-    def _settle(self, tickets: list[Ticket[Waiter]]) -> None:
-        for ticket in tickets:
-            waiter = ticket.waiter
-            if waiter.done():
-                continue
-            if ticket.error is not None:
-                waiter.set_exception(ticket.error)
-            else:
-                waiter.set_result(ticket.ids)
 
     def _made_progress(self) -> None:
         if self._progress is not None and not self._progress.done():
@@ -555,49 +485,11 @@ class Client:
     def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
         """Fail the calls, keep the messages, and look for the next master."""
         text = str(reason or "the master closed the connection")
-        if self._welcome is not None and not self._welcome.done():
-            self._welcome.set_exception(MasterUnavailableError(str(self.path), text))
+        self._greeting.failed(text)
+        self.fd = -1
         if connection is not self._connection:
             return
         self._connection = None
-        for replies in self._calls.values():
-            replies.put_nowait(ConnectionLostError(text))
+        self._calls.lost(text)
         if not self._is_closing:
-            self._reconnecting = self.loop.create_task(
-                self._reconnect(), name="pymule reconnect"
-            )
-
-
-async def _reach(
-    loop: asyncio.AbstractEventLoop, sock: socket_module.socket, path: Path
-) -> None:
-    """Connect *sock*; wait while the master's backlog is full."""
-    delay = _BACKOFF_S
-    for _ in range(8):
-        try:
-            await loop.sock_connect(sock, str(path))
-        except BlockingIOError:
-            # A full backlog of a Unix socket answers at once, it does not wait.
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
-            delay *= 2
-        else:
-            return
-    raise MasterUnavailableError(str(path), "its backlog is full")
-
-
-def _extend(pile: Pile[Waiter], ticket: Ticket[Waiter]) -> None:
-    """Let *ticket* wait for the message that comes next in *pile* as well."""
-    index = len(pile.messages)
-    if pile.tickets and pile.tickets[-1][2] is ticket:
-        first, wanted, _ = pile.tickets.pop()
-        pile.tickets.append((first, wanted + 1, ticket))
-    else:
-        pile.tickets.append((index, 1, ticket))
-
-
-def _reply_error(value: JsonObject) -> Exception:
-    match value:
-        case {"code": int(code), "detail": dict(detail)}:
-            return error_from_wire(code, detail)
-        case _:
-            return RemoteProtocolError(f"error reply {value!r}")
+            self._look_for_master()

@@ -92,7 +92,8 @@ class Clients:
         peer.name = str(hello.value.get("name", ""))[:64]
         peer.log = self._away.pop(client, (0.0, peer.log))[1]
         peer.is_open = True
-        assert peer.connection is not None, "it said hello"
+        if peer.connection is None:
+            raise AssertionError("it said hello")
         peer.connection.send(Welcome({"protocol": version, **self._welcome()}))
 
     def remove(self, peer: ClientPeer) -> None:

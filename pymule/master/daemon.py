@@ -4,8 +4,9 @@ Nothing here blocks: a death, a verb, a deadline and a Unix signal are each one
 synchronous call chain that ends in :meth:`Master._pump`, where the router says what
 goes where. User code is never imported.
 
-The order of a stop: accept nobody, refuse submits, let mules finish what they have in
-hand, TERM, KILL, say how it went, close the socket.
+The order of a stop: refuse submits, let mules finish what they have in hand, TERM,
+KILL, say how it went, close the socket. Until then clients are accepted, so that
+``pymule status`` shows what the stop waits for and ``pymule stop --now`` can end it.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Final
 
 from pymule.connection import Connection
@@ -46,6 +48,9 @@ _FRAME: Final = "frame"
 _STALL: Final = "stall"
 _WATCHDOG: Final = "watchdog"
 
+# A second SIGTERM or SIGINT within so many seconds says nothing new: timeout(1), shells
+# and service managers send one to a process and another to its group.
+_TWICE_S: Final = 1.0
 # What a sender may have unanswered for one target.
 _WINDOW_COUNT: Final = 16_384
 _WINDOW_BYTES: Final = 8 * 1024 * 1024
@@ -82,6 +87,7 @@ class Master:
         self.started_at = time.monotonic()
         # What was wrong with the configuration at the last reload.
         self.config_error: str | None = None
+        self._at_start = plan.at_start
         self._claim = claim
         self._load_plan = load_plan
         self._notifier = notifier or Notifier(None)
@@ -100,6 +106,8 @@ class Master:
         )
         self._epoch = secrets.randbits(48)
         self._acceptor: Acceptor | None = None
+        # Until then another SIGTERM is an echo of the last one.
+        self._deaf_until = 0.0
         self._stopping: asyncio.Event = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._left_behind = 0
@@ -145,8 +153,8 @@ class Master:
             self.mules.start(generation)
         if self._watchdog_s is not None:
             self._feed_watchdog()
+        self._own(self._announce())
         try:
-            await self._announce()
             await self._stopping.wait()
             await self._stop()
         finally:
@@ -175,8 +183,6 @@ class Master:
         log(_LOGGER, logging.INFO, "pymuled stops")
         self._notifier.stopping()
         self.clients.is_draining = True
-        if self._acceptor is not None:
-            self._acceptor.close()
         if self._reloading is not None:
             self._reloading.cancel()
         generations = list(self.mules)
@@ -237,9 +243,23 @@ class Master:
 
     def _catch_signals(self) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(signum, self.stop)
+            self._loop.add_signal_handler(signum, self._stop_by_signal)
         self._loop.add_signal_handler(signal.SIGQUIT, self._stop_at_once)
         self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        # Not through the loop: uvloop keeps SIGCHLD for itself.
+        signal.signal(signal.SIGCHLD, self._child_ended)
+
+    def _child_ended(self, signum: int, frame: FrameType | None) -> None:
+        """Reap an orphan that nobody else waits for; mules have their pidfd."""
+        del signum, frame
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.mules.reap)
+
+    def _stop_by_signal(self) -> None:
+        now = time.monotonic()
+        if now >= self._deaf_until:
+            self._deaf_until = now + _TWICE_S
+            self.stop()
 
     def _stop_at_once(self) -> None:
         self.stop(at_once=True)
@@ -278,13 +298,15 @@ class Master:
         """Become what *plan* says; return what went wrong."""
         self.config_error = None
         self._open_queues(plan)
-        old, self.plan = self.plan, plan
-        for number in [n for n in self.mules.current if n not in plan.mules]:
-            self.mules.retire(self.mules.current.pop(number))
+        self._warn_of_restart(plan)
+        self.plan = plan
         for spec in plan.mules.values():
             generation = self.mules.add(spec, plan.restarts)
+            self.mules.arriving.append(generation)
             self.mules.start(generation)
-            if not await generation.started:
+            is_up = await generation.started
+            self.mules.arriving.remove(generation)
+            if not is_up:
                 self.mules.retire(generation)
                 problem = (
                     f"mule {spec.id} did not start; it and those after it are as before"
@@ -293,16 +315,28 @@ class Master:
                 self.config_error = problem
                 return problem
             self._replace(generation)
-        self._close_queues(old, plan)
+        # Only now: until here they serve farms whose new mules were not there yet.
+        for number in [n for n in self.mules.current if n not in plan.mules]:
+            self.mules.retire(self.mules.current.pop(number))
+        self._close_queues(plan)
         log(_LOGGER, logging.INFO, "reloaded", mules=len(plan.mules))
         return None
+
+    def _warn_of_restart(self, plan: Plan) -> None:
+        changed = [
+            key
+            for key, value in plan.at_start.items()
+            if self._at_start.get(key, value) != value
+        ]
+        if changed:
+            log(_LOGGER, logging.WARNING, "restart needed", keys=", ".join(changed))
 
     def _replace(self, generation: Generation) -> None:
         number = generation.spec.id
         old = self.mules.current.get(number)
         self.mules.current[number] = generation
         if old is not None:
-            generation.inherit(old)
+            generation.last_exit = generation.last_exit or old.last_exit
             self.mules.retire(old)
         self._pump()
 
@@ -310,9 +344,9 @@ class Master:
         for name, queue in plan.queues.items():
             self.router.open_queue(name, queue.limits, queue.policy)
 
-    def _close_queues(self, old: Plan, plan: Plan) -> None:
-        for name in old.queues:
-            if name in plan.queues or name not in self.router.queues:
+    def _close_queues(self, plan: Plan) -> None:
+        for name, queue in list(self.router.queues.items()):
+            if name in plan.queues or queue.is_closed:
                 continue
             left = self.router.close_queue(name)
             if left:
@@ -351,6 +385,9 @@ class Master:
         Raises:
             RemoteProtocolError: It broke a rule.
         """
+        if not connection.is_between_frames:
+            # The frame that is not whole yet began after those that came now.
+            self._arm(_FRAME, peer)
         for verb in verbs:
             match verb:
                 case Submit():
@@ -413,7 +450,8 @@ class Master:
             self.mules.due(kind, number)
 
     def _feed_watchdog(self) -> None:
-        assert self._watchdog_s is not None, "armed only with a watchdog"
+        if self._watchdog_s is None:
+            raise AssertionError("armed only with a watchdog")
         self._notifier.watchdog()
         self._ticker.arm((_WATCHDOG, 0), time.monotonic() + self._watchdog_s / 2)
 

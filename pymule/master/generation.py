@@ -86,6 +86,8 @@ class Process:
     farewell: JsonObject | None = None
     # Why the master killed it.
     kill_reason: str = ""
+    # Whether it is among those that did not stop when asked to.
+    is_counted: bool = False
     # By lane and position: when a message in hand was first seen there.
     _seen: dict[tuple[int, int], float] = field(default_factory=dict)
 
@@ -134,9 +136,8 @@ class Generation:
         return self.life.state
 
     def inherit(self, old: "Generation") -> None:
-        """Count on from where the *old* generation of the mule is."""
+        """Count on from where the *old* generation of the mule ended."""
         self.handled += old.handled
-        self.last_exit = self.last_exit or old.last_exit
 
     def note_started(self, *, is_up: bool) -> None:
         """Tell who waits for the first process."""

@@ -55,14 +55,22 @@ def log(
     /,
     *,
     exc: BaseException | None = None,
+    trace: str | None = None,
     **fields: object,
 ) -> None:
-    """Log *event* with *fields*; *exc* adds its traceback.
+    """Log *event* with *fields*; *exc* adds its traceback, *trace* lines of its own.
 
     ``log(logger, logging.INFO, "mule exited", mule=2, status=1)``. The event is a
     constant, so that it can be searched for; what varies is a field.
     """
-    if logger.isEnabledFor(level):
+    if not logger.isEnabledFor(level):
+        return
+    if trace is not None:
+        record = logger.makeRecord(
+            logger.name, level, "", 0, event, (), None, None, {"fields": fields}, trace
+        )
+        logger.handle(record)
+    else:
         logger.log(level, event, exc_info=exc, stacklevel=2, extra={"fields": fields})
 
 

@@ -14,6 +14,7 @@ from pymule.connection import Connection
 from pymule.errors import LeaseLostError, MuleSpawnError, RemoteProtocolError
 from pymule.master.generation import Generation, MuleSpec, Process
 from pymule.master.logs import log
+from pymule.master.oom import OomCounter
 from pymule.master.spawner import MuleProcess, Spawner, SpawnSpec, reap_orphans
 from pymule.master.ticker import Ticker
 from pymule.sansio.link import Link, LinkId
@@ -66,6 +67,7 @@ Deadline = tuple[str, int]
 _LIFE: Final = "life"
 _HARAKIRI: Final = "harakiri"
 _RETRY: Final = "retry"
+_LINGER: Final = "linger"
 # Kills of mules that were asked to stop: then the stop was not clean.
 _UNCLEAN: Final = ("stop timeout", "stopped at once")
 # How often a mule with a deadline for its messages is looked at while it has some, in
@@ -98,6 +100,8 @@ class Mules:
         is_congested: Callable[[], bool],
     ) -> None:
         self.current: dict[MuleId, Generation] = {}
+        # Started by a reload, and not ready to take the place of another yet.
+        self.arriving: list[Generation] = []
         self.retiring: list[Generation] = []
         self._router = router
         self._ticker = ticker
@@ -112,11 +116,13 @@ class Mules:
         self._by_link: dict[LinkId, tuple[Generation, Process]] = {}
         self._by_process: dict[MuleProcess, tuple[Generation, Process]] = {}
         self._unflushed: dict[Connection, None] = {}
+        self._oom = OomCounter()
         # Mules that had to be killed although they were asked to stop.
         self.killed_count = 0
 
     def __iter__(self) -> Iterator[Generation]:
         yield from self.current.values()
+        yield from self.arriving
         yield from self.retiring
 
     def link_of(self, generation: Generation) -> Link | None:
@@ -163,6 +169,8 @@ class Mules:
             self._apply(generation, generation.life.deadline_passed(now))
         elif kind == _HARAKIRI:
             self._check_harakiri(LinkId(number), now)
+        elif kind == _LINGER:
+            self._end_lingering(LinkId(number))
         elif kind == _RETRY:
             self._router.retry_due(MessageId(number))
             self._pump()
@@ -203,6 +211,8 @@ class Mules:
         if generation in self.retiring:
             self.retiring.remove(generation)
             self._generations.pop(generation.number, None)
+            if heir := self.current.get(generation.spec.id):
+                heir.inherit(generation)
 
     def _spawn(self, generation: Generation) -> None:
         spec = generation.spec
@@ -260,14 +270,23 @@ class Mules:
 
     def _emitter(self, spec: MuleSpec) -> Callable[[str, str], None]:
         def emit(stream: str, line: str) -> None:
-            fields = {"mule": spec.id, "name": spec.name, "stream": stream}
-            _OUTPUT.info("%s", line, extra={"fields": fields})
+            # A field, so that no line can look like an event of ours.
+            log(
+                _OUTPUT,
+                logging.INFO,
+                "mule output",
+                mule=spec.id,
+                name=spec.name,
+                stream=stream,
+                line=line,
+            )
 
         return emit
 
     def _drain(self, generation: Generation) -> None:
         running = generation.current
-        assert running is not None, "only a mule that runs is drained"
+        if running is None:
+            raise AssertionError("only a mule that runs is drained")
         self._router.drain_link(running.link)
         if running.connection is not None and not running.connection.is_closed:
             running.connection.send(DrainVerb())
@@ -282,7 +301,8 @@ class Mules:
 
     def _dump_stacks(self, generation: Generation) -> None:
         running = generation.current
-        assert running is not None, "only a mule that runs has stacks"
+        if running is None:
+            raise AssertionError("only a mule that runs has stacks")
         if running.connection is not None and not running.connection.is_closed:
             running.connection.send(Stacks())
             running.connection.flush()
@@ -293,7 +313,9 @@ class Mules:
         if running is None:
             return
         if signum == signal.SIGKILL:
-            if generation.life.kill_reason in _UNCLEAN:
+            # SIGKILL is sent again and again to what does not end.
+            if generation.life.kill_reason in _UNCLEAN and not running.is_counted:
+                running.is_counted = True
                 self.killed_count += 1
             running.process.kill_group()
         running.process.kill(signum)
@@ -391,6 +413,12 @@ class Mules:
                     self._router.give_back(link, first_id, count)
             case Lane():
                 self._router.open_lane(link, verb.lane, verb.sources)
+            case _:
+                self._act_once(generation, running, verb)
+
+    def _act_once(self, generation: Generation, running: Process, verb: Verb) -> None:
+        """Act on what a mule says once in its life."""
+        match verb:
             case Ready():
                 self._ready(generation)
             case Hello():
@@ -403,7 +431,8 @@ class Mules:
 
     def _greet(self, generation: Generation, running: Process, hello: Hello) -> None:
         version = choose_version(hello.value)
-        assert running.connection is not None, "it said hello"
+        if running.connection is None:
+            raise AssertionError("it said hello")
         mule = generation.spec.welcome()
         running.connection.send(
             Welcome({"protocol": version, **self._welcome(), "mule": mule})
@@ -447,7 +476,13 @@ class Mules:
         if found is None:
             return
         generation, _ = found
-        if reason is not None:
+        self._router.drain_link(running.link)
+        if reason is None or isinstance(reason, OSError):
+            # As a rule the news of its death comes next. One that was killed with
+            # something unread resets the link, which is no failure of its own.
+            at = time.monotonic() + generation.spec.stop_timeout_s
+            self._ticker.arm((_LINGER, running.link), at)
+        else:
             log(
                 _LOGGER,
                 logging.ERROR,
@@ -458,6 +493,13 @@ class Mules:
             running.kill_reason = f"its link failed: {reason}"
             running.process.kill(signal.SIGKILL)
 
+    def _end_lingering(self, link: LinkId) -> None:
+        found = self._by_link.get(link)
+        if found is not None:
+            _, running = found
+            running.kill_reason = "it lived on without its link"
+            running.process.kill_group()
+
     # Deaths
 
     def _exited(self, process: MuleProcess, returncode: int) -> None:
@@ -467,9 +509,14 @@ class Mules:
         if running.connection is not None:
             running.connection.read_rest(process.link.fileno())
         del self._by_link[running.link]
-        self._ticker.disarm((_HARAKIRI, running.link))
+        for kind in (_HARAKIRI, _LINGER):
+            self._ticker.disarm((kind, running.link))
         exit_ = _exit_of(returncode)
         reason = running.kill_reason or generation.life.kill_reason or exit_.reason
+        # Asked at each death, so that it tells of this one.
+        is_oom = self._oom.has_risen()
+        if is_oom and reason == exit_.reason and exit_.signum == signal.SIGKILL:
+            reason += ", out of memory"
         error = running.farewell or {"type": "MuleDied", "text": reason}
         link = self._router.links[running.link]
         losses = self._router.link_gone(running.link, running.board.hands(), error, now)
@@ -492,7 +539,11 @@ class Mules:
         self._close(running)
         generation.note_started(is_up=False)
         self._apply(generation, generation.life.exited(now, exit_, random.random()))  # noqa: S311
-        reap_orphans({p.pid for p in self._by_process})
+        self.reap()
+
+    def reap(self) -> None:
+        """Reap processes that mules have left behind."""
+        reap_orphans({process.pid for process in self._by_process})
 
     def _log_exit(
         self,
@@ -511,7 +562,7 @@ class Mules:
                 logging.ERROR,
                 "stacks of the mule",
                 mule=generation.spec.id,
-                stacks=stacks,
+                trace=stacks.rstrip(),
             )
         log(
             _LOGGER,

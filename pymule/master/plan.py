@@ -2,10 +2,18 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
-from pymule.config import FarmConfig, MuleConfig, QueueConfig, Settings
-from pymule.config import group_id, user_id
+from pymule.config import (
+    FarmConfig,
+    MuleConfig,
+    QueueConfig,
+    Settings,
+    group_id,
+    user_id,
+)
 from pymule.master.generation import MuleSpec
 from pymule.master.listener import AccessRule
 from pymule.sansio.delivery import DeliveryPolicy
@@ -16,7 +24,19 @@ from pymule.sansio.target import MuleId
 __all__ = ("Patience", "Plan", "QueuePlan", "make_plan")
 
 # Variables of the master's environment that mean the master only.
-_MASTERS_OWN = ("PYMULE_MULE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_MASTERS_OWN: Final = (
+    "PYMULE_MULE",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+)
+_AT_START: Final = (
+    "socket",
+    "socket_mode",
+    "socket_group",
+    "log_format",
+    "log_level",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +72,22 @@ class Plan:
     max_frame_bytes: int
     restarts: RestartPolicy
     patience: Patience = Patience()
+    # Settings that count at the start only, to tell when a reload changes them.
+    at_start: Mapping[str, object] = field(default_factory=dict)
 
 
-def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
-    """Return what *settings* ask for, in an environment like *environ*."""
+def make_plan(
+    settings: Settings, environ: Mapping[str, str], socket: Path | None = None
+) -> Plan:
+    """Return what *settings* ask for, in an environment like *environ*.
+
+    Args:
+        settings: Checked, so that every name in it is known.
+        environ: What the mules inherit, but for what is the master's own.
+        socket: Where clients find the master, if not where *settings* say.
+    """
+    environ = {key: value for key, value in environ.items() if key not in _MASTERS_OWN}
+    environ["PYMULE_SOCKET"] = os.fspath(socket or settings.socket)
     mules = {
         number: _mule_spec(number, config, settings, environ)
         for number, config in settings.mules()
@@ -72,6 +104,7 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
         ),
         max_frame_bytes=settings.max_frame_bytes,
         restarts=RestartPolicy(),
+        at_start={key: getattr(settings, key) for key in _AT_START},
     )
 
 
@@ -80,7 +113,9 @@ def _queues(settings: Settings) -> dict[str, QueuePlan]:
     if any(config.program for _, config in settings.mules()):
         queues["mule"] = _queue_plan(settings.shared)
     for number, config in settings.mules():
-        queues[f"mule{number}"] = _queue_plan(config.queue)
+        # A signal-only mule takes no messages: they would wait for ever.
+        if config.program:
+            queues[f"mule{number}"] = _queue_plan(config.queue)
     for farm in settings.farm:
         queues[f"farm:{farm.name}"] = _queue_plan(farm.queue)
     return queues
@@ -104,8 +139,6 @@ def _mule_spec(
     settings: Settings,
     environ: Mapping[str, str],
 ) -> MuleSpec:
-    env = {key: value for key, value in environ.items() if key not in _MASTERS_OWN}
-    env["PYMULE_SOCKET"] = os.fspath(settings.socket)
     return MuleSpec(
         id=number,
         name=config.name,
@@ -114,7 +147,7 @@ def _mule_spec(
         farms=_farms_of(number, settings.farm),
         python_path=tuple(map(str, settings.python_path)),
         cwd=config.cwd,
-        env={**env, **config.env},
+        env={**environ, **config.env},
         harakiri_s=config.harakiri_s,
         stop_timeout_s=config.stop_timeout_s,
         start_timeout_s=config.start_timeout_s,

@@ -26,34 +26,42 @@ class Ticker(Generic[K]):
         self._loop = loop
         self._on_due = on_due
         self._wheel: TimerWheel[K] = TimerWheel()
+        # Due, and not yet called: more than one may come at a time.
+        self._due: dict[K, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
     def __contains__(self, key: K) -> bool:
-        return key in self._wheel
+        return key in self._wheel or key in self._due
 
     def arm(self, key: K, at: float) -> None:
         """Let *key* be due at *at*, monotonic seconds; at no other time."""
+        self._due.pop(key, None)
         self._wheel.arm(key, at)
         if self._timer is None or at < self._timer_at:
             self._set_timer()
 
     def disarm(self, key: K) -> None:
         """Let *key* not be due."""
-        # The timer may now be early; then it finds nothing due and is set again.
-        self._wheel.disarm(key)
+        self._due.pop(key, None)
+        if not self._wheel.disarm(key) or self._timer is None:
+            return
+        # Else the loop would wake up for nothing.
+        due = self._wheel.next_due()
+        if due is None or due > self._timer_at:
+            self._set_timer()
 
     def close(self) -> None:
         """Forget all deadlines."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._wheel = TimerWheel()
+        self._due.clear()
+        self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = self._wheel.next_due()
+        due = self._timer_at if self._due else self._wheel.next_due()
         if due is not None:
             self._timer_at = due
             # A loop's clock may be coarser than ours, so the delay is measured here.
@@ -62,6 +70,12 @@ class Ticker(Generic[K]):
 
     def _tick(self) -> None:
         self._timer = None
-        for key in self._wheel.pop_due(time.monotonic()):
-            self._on_due(key)
-        self._set_timer()
+        self._due.update(dict.fromkeys(self._wheel.pop_due(time.monotonic())))
+        try:
+            while self._due:
+                key = next(iter(self._due))
+                del self._due[key]
+                self._on_due(key)
+        finally:
+            # Also after a call that raised: those behind it have their turn.
+            self._set_timer()

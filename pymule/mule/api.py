@@ -40,7 +40,10 @@ else:
 
 
 async def mule_get_msg(
-    *, signals: bool = True, farms: bool = True, timeout: float | None = None
+    *,
+    signals: bool = True,  # noqa: ARG001  (no signals yet)
+    farms: bool = True,
+    timeout: float | None = None,  # noqa: ASYNC109  (uWSGI's)
 ) -> bytes:
     """Return the next message for this mule; wait for one.
 
@@ -69,7 +72,9 @@ async def mule_get_msg(
 
 
 async def farm_get_msg(
-    farm: str | None = None, *, timeout: float | None = None
+    farm: str | None = None,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109  (uWSGI's)
 ) -> bytes:
     """Return the next message for *farm*, or for any farm of this mule.
 

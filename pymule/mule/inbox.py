@@ -74,6 +74,7 @@ class ThreadWaiter:
     """A consumer in a thread without a loop."""
 
     def __init__(self) -> None:
+        self.is_main = threading.current_thread() is threading.main_thread()
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -120,11 +121,13 @@ class Arrival:
 class Hand:
     """A consumer in a lane, with its slot on the scoreboard."""
 
-    __slots__ = ("key", "lane", "slot")
+    __slots__ = ("key", "lane", "owner", "slot")
 
     def __init__(self, lane: "Lane") -> None:
         self.lane = lane
         self.key = lane.key
+        # The task or thread that asks with it again and again, if one does.
+        self.owner: object = None
         self.slot = lane.board.open_slot(lane.index)
         lane.hands[self] = None
 
@@ -284,6 +287,11 @@ class Lane:
     def mark(self, now: float) -> None:
         """A consumer starts to work, after a wait or at once."""
         self._mark, self._mark_s = self.position, now
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the file says how many messages to hold."""
+        return self._credit is not None
 
     def slow_down(self) -> None:
         """What was held here did not get done: hold nothing for a while."""

@@ -39,7 +39,8 @@ class Message:
 
     def __init__(self, runtime: Runtime, hand: Hand, body: bytes) -> None:
         position = hand.position
-        assert position is not None, "made right after the message was taken"
+        if position is None:
+            raise AssertionError("made right after the message was taken")
         arrival = hand.lane.arrival_of(position)
         self._runtime = runtime
         self._hand = hand
@@ -78,8 +79,11 @@ class Message:
             reason: Kept with the message if it becomes a dead letter.
 
         Raises:
+            ValueError: The delay is below zero or not finite; nothing changes.
             LeaseLostError: It was settled before; nothing changes.
         """
+        if delay is not None and not 0 <= delay < float("inf"):
+            raise ValueError(f"delay {delay} seconds; allowed: from 0, finite")
         error: dict[str, object] = {"type": "Nack", "text": reason}
         self._runtime.nack(self._settle(), error, delay=delay)
 

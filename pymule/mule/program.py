@@ -18,9 +18,10 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -39,6 +40,7 @@ EXIT_ORPHANED: Final = 75
 _PR_SET_PDEATHSIG: Final = 1
 # A script that never asks for a message is taken for ready after so many seconds.
 _READY_S: Final = 1.0
+_STEPS: Final = (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await"))
 
 
 def main() -> int:
@@ -47,7 +49,7 @@ def main() -> int:
     if not _tie_to_master(inherited["master"]):
         return EXIT_ORPHANED
     for name in ("link", "board", "stacks"):
-        os.set_inheritable(inherited[name], False)
+        os.set_inheritable(inherited[name], False)  # noqa: FBT003  (positional only)
     # A Ctrl-C in the terminal is the master's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
@@ -97,7 +99,8 @@ def _greet(session: Session, sock: socket.socket) -> JsonObject:
                 limit = verb.value.get("max_frame_bytes", DEFAULT_MAX_FRAME_BYTES)
                 session.allow_frames(int(str(limit)))
                 mule = verb.value["mule"]
-                assert isinstance(mule, dict), "WELCOME to a mule describes it"
+                if not isinstance(mule, dict):
+                    raise AssertionError("WELCOME to a mule describes it")  # noqa: TRY004  (ours)
                 sock.setblocking(False)  # noqa: FBT003  (as above)
                 return mule
 
@@ -125,15 +128,21 @@ class _Mule:
         """Load and run the program; return the exit status."""
         program, app = self._mule.get("program"), self._mule.get("app")
         paths = self._mule.get("python_path", [])
-        assert isinstance(paths, list), "a JSON list"
+        if not isinstance(paths, list):
+            raise AssertionError("a JSON list")  # noqa: TRY004  (ours)
         sys.path[:0] = [str(path) for path in paths]
         threading.excepthook = self._thread_raised
         if program is None:
-            return self._run_async(self._wait_for_signals(app))
+            try:
+                if app:
+                    importlib.import_module(str(app))
+            except BaseException as exc:  # noqa: BLE001  (the user's code)
+                return self._failed_to_load(exc)
+            return self._run_async(_wait_for_signals())
         path = str(program)
         sys.argv = [path]
         if path.endswith(".py"):
-            sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+            sys.path.insert(0, str(Path(path).absolute().parent))
             return self._run_blocking(lambda: _run_script(path))
         try:
             target = _load(path)
@@ -152,14 +161,16 @@ class _Mule:
     async def _with_link(self, program: Coroutine[object, object, object]) -> int:
         runtime = await self._connect()
         loop = asyncio.get_running_loop()
+        # In a blocking mule the tasks are the link's, and of no interest.
+        runtime.on_stacks = self._write_task_stacks
         task = loop.create_task(_outcome(program), name="pymule program")
         loop.add_signal_handler(signal.SIGTERM, self._stop_task, task)
         runtime.ready()
         try:
             error = await task
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exc:
             if not self._was_asked_to_stop:
-                raise
+                return await self._finish(runtime, exc)
             await runtime.close(None, is_done=False)
             return 0
         return await self._finish(runtime, error)
@@ -167,11 +178,6 @@ class _Mule:
     def _stop_task(self, task: asyncio.Task[BaseException | None]) -> None:
         self._was_asked_to_stop = True
         task.cancel()
-
-    async def _wait_for_signals(self, app: object) -> None:
-        if app:
-            importlib.import_module(str(app))
-        await asyncio.get_running_loop().create_future()
 
     # A blocking program, in the main thread
 
@@ -189,6 +195,7 @@ class _Mule:
             runtime.ready()
         else:
             loop.call_soon_threadsafe(loop.call_later, _READY_S, runtime.ready)
+        _nudge_at_signals(runtime)
         signal.signal(signal.SIGTERM, self._raise_exit)
         error: BaseException | None = None
         try:
@@ -219,7 +226,6 @@ class _Mule:
         loop = asyncio.get_running_loop()
         runtime = Runtime(loop, self._board, self._mule, api.running_hands)
         runtime.on_orphaned = _exit_orphaned
-        runtime.on_stacks = self._write_task_stacks
         await runtime.connect(self._session, self._sock)
         self._runtime = runtime
         set_runtime(runtime)
@@ -251,12 +257,45 @@ class _Mule:
 
     def _write_task_stacks(self) -> None:
         """Write where each asyncio task waits; threads are written by faulthandler."""
-        assert self._runtime is not None, "called by it"
-        text = io.StringIO()
-        for task in asyncio.all_tasks(self._runtime.loop):
-            task.print_stack(file=text)
+        if self._runtime is None:
+            raise AssertionError("called by it")
+        tasks = asyncio.all_tasks(self._runtime.loop)
+        text = "".join(line for task in tasks for line in _stack_of(task))
         with suppress(OSError):
-            os.write(self._stacks, text.getvalue().encode(errors="backslashreplace"))
+            os.write(self._stacks, text.encode(errors="backslashreplace"))
+
+
+def _stack_of(task: asyncio.Task[object]) -> Iterator[str]:
+    """Yield where *task* waits, outermost first, as a traceback would show it.
+
+    Its own ``print_stack`` shows the outermost frame only.
+    """
+    yield f"Task {task.get_name()!r} (most recent call last):\n"
+    step: object = task.get_coro()
+    while step is not None:
+        # A coroutine, a generator or an asynchronous generator; or a future at last.
+        frame, step = next(
+            (
+                (getattr(step, f"{kind}_frame"), getattr(step, inner))
+                for kind, inner in _STEPS
+                if hasattr(step, inner)
+            ),
+            (None, None),
+        )
+        if frame is not None:
+            yield from traceback.format_stack(frame, limit=1)
+
+
+def _nudge_at_signals(runtime: Runtime) -> None:
+    """Have each Unix signal noticed by the loop of the link, in its thread."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def came() -> None:
+        os.read(reader, 4096)
+        runtime.nudge_main_thread()
+
+    runtime.loop.call_soon_threadsafe(runtime.loop.add_reader, reader, came)
 
 
 async def _outcome(
@@ -270,6 +309,10 @@ async def _outcome(
     except BaseException as exc:  # noqa: BLE001  (the user's code)
         return exc
     return None
+
+
+async def _wait_for_signals() -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 def _load(program: str) -> Callable[[], object]:
@@ -293,7 +336,7 @@ def _load(program: str) -> Callable[[], object]:
 
 def _run_script(path: str) -> None:
     """Run the file at *path* as ``__main__``, as python itself would."""
-    with io.open_code(os.path.abspath(path)) as file:
+    with io.open_code(str(Path(path).absolute())) as file:
         code = compile(file.read(), path, "exec", dont_inherit=True)
     module = types.ModuleType("__main__")
     module.__file__ = path

@@ -7,9 +7,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from pymule.connection import Connection
+from pymule.errors import LocalProtocolError, RemoteProtocolError
 from pymule.mule.inbox import Hand, Lane, LoopWaiter, ThreadWaiter
 from pymule.sansio.session import Session
 from pymule.sansio.verbs import (
@@ -80,7 +82,11 @@ class Runtime:
         self.lock = threading.Lock()
         # The hand of each asyncio task and thread that asks in the plain way.
         self.hands = hands
+        # The threads among their owners, which end without telling.
+        self._threads: list[threading.Thread] = []
         self._lanes: dict[LaneKey, Lane] = {}
+        # Those of which the master has not heard.
+        self._new_lanes: list[Lane] = []
         # Hands of tasks that ended in good order with a message: done when anyone
         # asks next.
         self._orphans: list[Hand] = []
@@ -94,6 +100,7 @@ class Runtime:
         self._stall_marks: dict[Lane, int] = {}
         self.is_draining = False
         self.is_ending = False
+        self._is_closed = False
         self.is_ready = False
         # What to do when the master is gone or says STACKS.
         self.on_orphaned: Callable[[], None] = _nothing
@@ -120,7 +127,8 @@ class Runtime:
             if lane is None:
                 lane = Lane(len(self._lanes), key, sources, self.board, self._credit)
                 self._lanes[key] = lane
-        self._send(OpenLane(lane.index, lane.sources))
+                self._new_lanes.append(lane)
+        self.flush_soon()
         self.ready()
         return lane
 
@@ -181,7 +189,7 @@ class Runtime:
             try:
                 await waiter.woken
             except asyncio.CancelledError:
-                self._stop_waiting(lane, waiter, was_woken=waiter.woken.done())
+                self._stop_waiting(lane, waiter)
                 raise
             with self.lock:
                 lane.waiting -= 1
@@ -206,6 +214,7 @@ class Runtime:
 
         Raises:
             TimeoutError: None came within *timeout* seconds.
+            LocalProtocolError: This is the thread of the link, which must not wait.
         """
         lane = hand.lane
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -218,6 +227,11 @@ class Runtime:
             if is_due:
                 self.flush_soon()
             return body
+        if threading.get_ident() == self._thread:
+            raise LocalProtocolError(
+                "a blocking get would stop the loop that brings the message; "
+                "await pymule's, or call this one in another thread"
+            )
         while True:
             waiter = ThreadWaiter()
             self._start_waiting(lane, waiter)
@@ -227,7 +241,7 @@ class Runtime:
                 was_woken = waiter.wait(left)
             finally:
                 if not was_woken:
-                    self._stop_waiting(lane, waiter, was_woken=waiter.wait(0))
+                    self._stop_waiting(lane, waiter)
             if not was_woken:
                 raise TimeoutError(f"no message within {timeout} seconds")
             with self.lock:
@@ -243,28 +257,39 @@ class Runtime:
         """The consumer of *hand* asks: what it had is done; under the lock."""
         hand.let_go()
         hand.lane.measure(time.monotonic())
-        for orphan in self._orphans:
-            orphan.close()
-        self._orphans.clear()
-        for owner in [o for o in self.hands if isinstance(o, threading.Thread)]:
-            if not owner.is_alive():
-                self.hands.pop(owner).close()
+        self._close_orphans()
+        self._close_dead_threads()
+
+    def _close_orphans(self) -> None:
+        # What a program that failed left in hand is not done, whoever still asks
+        # while the link is closed.
+        if not self._is_closed:
+            for orphan in self._orphans:
+                orphan.close()
+            self._orphans.clear()
+
+    def _close_dead_threads(self) -> None:
+        for thread in [one for one in self._threads if not one.is_alive()]:
+            self._threads.remove(thread)
+            if (hand := self.hands.pop(thread, None)) is not None:
+                hand.close()
 
     def _start_waiting(self, lane: Lane, waiter: LoopWaiter | ThreadWaiter) -> None:
         with self.lock:
             lane.waiting += 1
             lane.waiters.append(waiter)
-            if lane.untaken:
+            is_too_late = self.is_ending and isinstance(waiter, ThreadWaiter)
+            if lane.untaken or is_too_late:
                 # It came between the last look and the lock.
                 lane.waiters.pop().wake()
         self.flush_soon()
 
-    def _stop_waiting(
-        self, lane: Lane, waiter: LoopWaiter | ThreadWaiter, *, was_woken: bool
-    ) -> None:
+    def _stop_waiting(self, lane: Lane, waiter: LoopWaiter | ThreadWaiter) -> None:
         with self.lock:
             lane.waiting -= 1
-            if not was_woken:
+            # Who was woken is no longer in line. The waiter itself cannot tell: the
+            # future of a task that is cancelled is done as well.
+            if waiter in lane.waiters:
                 lane.waiters.remove(waiter)
             elif lane.waiters and lane.untaken:
                 # It was woken for a message that it does not take.
@@ -275,7 +300,8 @@ class Runtime:
 
     async def _hand_of_task(self, key: LaneKey) -> Hand:
         task = asyncio.current_task()
-        assert task is not None, "a coroutine that runs is in a task"
+        if task is None:
+            raise AssertionError("a coroutine that runs is in a task")
         hand = self.hands.get(task)
         if hand is not None and hand.key == key:
             return hand
@@ -283,9 +309,12 @@ class Runtime:
         with self.lock:
             old = self.hands.get(task)
             if old is None:
+                # Not twice for a task whose last message was nacked.
+                task.remove_done_callback(self._task_done)
                 task.add_done_callback(self._task_done)
             else:
                 old.close()
+            hand.owner = task
             self.hands[task] = hand
         return hand
 
@@ -302,7 +331,7 @@ class Runtime:
         lane = self.lane(key)
         loop = asyncio.get_running_loop()
         if lane.home is not None and lane.home is not loop:
-            moved = _in_home(lane, lane.share)
+            moved = _in_home(lane, partial(self._share, lane))
             if moved is not None:
                 await asyncio.wrap_future(moved)
         with self.lock:
@@ -316,21 +345,33 @@ class Runtime:
         hand = self.hands.get(thread)
         if hand is not None and hand.key == key:
             return hand
-        if hand is not None:
-            with self.lock:
-                self.hands.pop(thread).close()
-        hand = self.hands[thread] = self.new_thread_hand(key)
-        return hand
+        new = self.new_thread_hand(key)
+        with self.lock:
+            if hand is not None:
+                hand.close()
+            elif thread not in self._threads:
+                self._threads.append(thread)
+            new.owner = thread
+            self.hands[thread] = new
+        return new
 
     def new_thread_hand(self, key: LaneKey) -> Hand:
         """Return a new hand for a consumer in a thread without a loop."""
         lane = self.lane(key)
         if lane.home is not None:
-            moved = _in_home(lane, lane.share)
+            moved = _in_home(lane, partial(self._share, lane))
             if moved is not None:
                 moved.result()
         with self.lock:
             return Hand(lane)
+
+    def _share(self, lane: Lane) -> None:
+        with self.lock:
+            lane.share()
+
+    def _interrupt(self, lane: Lane) -> None:
+        with self.lock:
+            lane.interrupt()
 
     def _task_done(self, task: asyncio.Task[object]) -> None:
         with self.lock:
@@ -344,14 +385,16 @@ class Runtime:
             self.nack(
                 hand, {"type": "CancelledError", "text": "its task was cancelled"}
             )
-        elif (error := task.exception()) is not None:
+        elif (error := task._exception) is not None:  # noqa: SLF001
+            # Not exception(), which would keep asyncio from logging an error that
+            # nobody awaits.
             self.nack(hand, describe_error(error))
         else:
             with self.lock:
                 self._orphans.append(hand)
                 lanes = list(self._lanes.values())
             for lane in lanes:
-                _in_home(lane, lane.interrupt)
+                _in_home(lane, partial(self._interrupt, lane))
 
     def thread_failed(self, thread: threading.Thread, error: BaseException) -> None:
         """*thread* ended with *error*: give back what it had in hand."""
@@ -366,10 +409,20 @@ class Runtime:
             self.nack(hand, describe_error(error))
 
     def done(self, hand: Hand) -> None:
-        """What *hand* has is done, and the hand is not used again."""
+        """What *hand* has is done; only its owner, if any, uses it again."""
         with self.lock:
-            hand.close()
+            if self.hands.get(hand.owner) is hand:
+                hand.let_go()
+            else:
+                self._disown(hand)
+                hand.close()
         self.flush_soon()
+
+    def _disown(self, hand: Hand) -> None:
+        if self.hands.get(hand.owner) is hand:
+            del self.hands[hand.owner]
+        elif hand in self._orphans:
+            self._orphans.remove(hand)
 
     def nack(
         self,
@@ -381,22 +434,34 @@ class Runtime:
     ) -> None:
         """Give back what *hand* has; the hand is not used again."""
         position = hand.position
-        assert position is not None, "a message is nacked once, while in hand"
+        if position is None:
+            raise AssertionError("a message is nacked once, while in hand")
         with self.lock:
             arrival = hand.lane.arrival_of(position)
             message = arrival.first_id + position - arrival.start
             hand.lane.nacked(position)
-            self._nacked.append(hand)
+            self._disown(hand)
         wait = -1.0 if delay is None else delay
-        self._send(Nack(message, arrival.attempt, wait, is_final, error))
+        nack = Nack(message, arrival.attempt, wait, is_final, error)
+        self._on_link(partial(self._send_nack, hand, nack))
+
+    def _send_nack(self, hand: Hand, nack: Nack) -> None:
+        # Both in one turn of the link: a flush in between would find nothing unsent
+        # and close the hand before the nack is under way.
+        with self.lock:
+            self._nacked.append(hand)
+        self._send_now(nack)
 
     # The link's side
 
     def _send(self, verb: Verb) -> None:
+        self._on_link(partial(self._send_now, verb))
+
+    def _on_link(self, action: Callable[[], None]) -> None:
         if threading.get_ident() == self._thread:
-            self._send_now(verb)
+            action()
         else:
-            self.loop.call_soon_threadsafe(self._send_now, verb)
+            self.loop.call_soon_threadsafe(action)
 
     def _send_now(self, verb: Verb) -> None:
         if self._connection is not None and not self._connection.is_closed:
@@ -425,6 +490,9 @@ class Runtime:
                     hand.close()
                 self._nacked.clear()
             acks: list[tuple[int, int, int]] = []
+            for lane in self._new_lanes:
+                connection.send(OpenLane(lane.index, lane.sources))
+            self._new_lanes.clear()
             for lane in self._lanes.values():
                 acks += lane.new_acks()
                 if not self.is_draining and (limit := lane.new_limit()) is not None:
@@ -448,7 +516,11 @@ class Runtime:
         for verb in verbs:
             match verb:
                 case Deliver():
-                    self._arrived(verb)
+                    try:
+                        self._arrived(verb)
+                    except RemoteProtocolError as exc:
+                        connection.fail(exc)
+                        return
                 case Drain():
                     self.drain()
                 case Stacks():
@@ -460,9 +532,10 @@ class Runtime:
 
     def _arrived(self, deliver: Deliver) -> None:
         with self.lock:
-            for lane in self._lanes.values():
-                if lane.index == deliver.lane:
-                    lane.arrive(deliver)
+            lanes = list(self._lanes.values())
+            if deliver.lane >= len(lanes):
+                raise RemoteProtocolError(f"lane {deliver.lane} is not open")
+            lanes[deliver.lane].arrive(deliver)
         if self._stall_timer is None:
             self._stall_timer = self.loop.call_later(_STALL_S, self._look_for_stalls)
 
@@ -471,7 +544,7 @@ class Runtime:
         self._stall_timer = None
         marks: dict[Lane, int] = {}
         for lane in list(self._lanes.values()):
-            if not lane.untaken:
+            if not lane.untaken or lane.is_fixed:
                 continue
             if self._stall_marks.get(lane) == lane.position:
                 lane.slow_down()
@@ -503,11 +576,16 @@ class Runtime:
     def drain(self) -> None:
         """Take nothing more, and give back what nobody has touched."""
         self.is_draining = True
+        lanes = list(self._lanes.values())
         with self.lock:
-            for orphan in self._orphans:
-                orphan.close()
-            self._orphans.clear()
-        for lane in list(self._lanes.values()):
+            self._close_dead_threads()
+            # A task that ended may have been one of wait_for's, whose caller is at
+            # work on the message. If so, and nobody waits now, it will ask again.
+            if any(lane.waiting for lane in lanes):
+                self._close_orphans()
+        # The master must have heard of each lane before it hears of its limit.
+        self.flush()
+        for lane in lanes:
             self._return(lane)
         self.flush_soon()
 
@@ -524,22 +602,39 @@ class Runtime:
                 while lane.waiters:
                     lane.waiters.popleft().wake()
 
+    def nudge_main_thread(self) -> None:
+        """Let the main thread, if it waits here, run the handlers of Unix signals.
+
+        Python runs them between two instructions, or when the signal interrupts a
+        system call: one that comes just before the thread blocks would have to wait
+        for the next message.
+        """
+        with self.lock:
+            for lane in self._lanes.values():
+                for waiter in [w for w in lane.waiters if isinstance(w, ThreadWaiter)]:
+                    if waiter.is_main:
+                        lane.waiters.remove(waiter)
+                        waiter.wake()
+
     async def close(self, error: JsonObject | None, *, is_done: bool = True) -> None:
         """Send the last acks and the *error* that ended the program; close.
 
         Args:
             error: What the program raised, if it did.
-            is_done: Whether what consumers have in hand counts as done.
+            is_done: Whether what consumers that ended have in hand counts as done.
         """
         connection = self._connection
         # The master may close the link as soon as it has read our goodbye.
         self.on_orphaned = _nothing
         if connection is None:
             return
-        if is_done:
-            with self.lock:
-                for hand in [*self._orphans, *self.hands.values()]:
-                    hand.let_go()
+        with self.lock:
+            if is_done:
+                self._close_orphans()
+                for owner, hand in self.hands.items():
+                    if _is_over(owner):
+                        hand.let_go()
+            self._is_closed = True
         self.flush()
         if not connection.is_closed:
             connection.send(Close({"error": error} if error else {}))
@@ -563,6 +658,15 @@ def _in_home(
         action()
 
     return asyncio.run_coroutine_threadsafe(run(), home)
+
+
+def _is_over(owner: object) -> bool:
+    """Whether *owner*, a task or a thread, ended in good order with the program."""
+    if isinstance(owner, asyncio.Task):
+        return owner.done() and not owner.cancelled() and owner._exception is None  # noqa: SLF001
+    if not isinstance(owner, threading.Thread):
+        raise AssertionError("who asks is a task or a thread")  # noqa: TRY004  (ours)
+    return owner is threading.main_thread() or not owner.is_alive()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -7,11 +7,12 @@ sequences, to the next master. It drops what it has already, by sequence.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from pymule.errors import RefusedError, RemoteProtocolError
+from pymule.errors import RefusedError, RemoteProtocolError, error_from_wire
 from pymule.sansio.batch import MAX_BATCH_COUNT, Batch, pack_bodies
-from pymule.sansio.verbs import Submit
+from pymule.sansio.verbs import Confirm, Refuse, Submit
 
 __all__ = ("MESSAGE_COST", "Outbox", "Pile", "Ticket")
 
@@ -22,6 +23,9 @@ MESSAGE_COST = 64
 and the number of messages of a pile."""
 
 _PILE_BYTES = 128 * 1024
+
+# Refusals that wait for a flush; of further ones only the number is kept.
+_MAX_FAILURES = 100
 
 
 class Ticket(Generic[WaiterT]):
@@ -75,6 +79,18 @@ class Pile(Generic[WaiterT]):
         # Messages with an answer; answers come in order.
         self.answered = 0
 
+    def add(self, body: bytes, ticket: Ticket[WaiterT] | None) -> None:
+        """Pile up *body*; its answer is one of those that *ticket* waits for."""
+        if ticket is not None:
+            index = len(self.messages)
+            first, before, last = self.tickets[-1] if self.tickets else (0, 0, None)
+            if last is ticket and first + before == index:
+                self.tickets[-1] = first, before + 1, ticket
+            else:
+                self.tickets.append((index, 1, ticket))
+        self.messages.append(body)
+        self.room -= len(body) + MESSAGE_COST
+
 
 class Outbox(Generic[WaiterT]):
     """Sequences, piles and answers of one sender.
@@ -91,6 +107,7 @@ class Outbox(Generic[WaiterT]):
         self.window_bytes = window_bytes
         # Refusals of messages for which nobody waited.
         self.failures: list[RefusedError] = []
+        self._failed_count = 0
         self._next_sequence = 1
         self._in_flight: deque[Pile[WaiterT]] = deque()
         # By target: messages and bytes without an answer.
@@ -101,6 +118,16 @@ class Outbox(Generic[WaiterT]):
         """Sealed messages without an answer."""
         return sum(count for count, _ in self._load.values())
 
+    @property
+    def next_sequence(self) -> int:
+        """The sequence of the next message that is sealed."""
+        return self._next_sequence
+
+    @property
+    def floor(self) -> int:
+        """All sequences below have their answer."""
+        return self._in_flight[0].sequence if self._in_flight else self._next_sequence
+
     def is_full(self, target: str) -> bool:
         """Whether a sender has to wait before more goes to *target*."""
         count, size = self._load.get(target, (0, 0))
@@ -110,7 +137,8 @@ class Outbox(Generic[WaiterT]):
         """Give *pile* its sequences; return the verb that carries it."""
         pile.sequence = self._next_sequence
         pile.count = len(pile.messages)
-        assert 0 < pile.count <= MAX_BATCH_COUNT, "a pile is sealed when it is full"
+        if not (0 < pile.count <= MAX_BATCH_COUNT):
+            raise AssertionError("a pile is sealed when it is full")
         pile.payload = pack_bodies(pile.messages)
         pile.size = len(pile.payload)
         pile.messages = []
@@ -138,6 +166,20 @@ class Outbox(Generic[WaiterT]):
             payload,
         )
 
+    def answered(self, answer: Confirm | Refuse) -> Iterator[Ticket[WaiterT]]:
+        """Take an answer of the master; yield the tickets that this completes.
+
+        Raises:
+            RemoteProtocolError: Nothing like that was asked. What was yielded before
+                is complete all the same.
+        """
+        if isinstance(answer, Refuse):
+            error = error_from_wire(answer.code, answer.detail)
+            yield from self.refused(answer.sequence, answer.count, error)
+            return
+        for sequence, count, first_id in answer.ranges:
+            yield from self.confirmed(sequence, count, first_id)
+
     def confirmed(
         self, sequence: int, count: int, first_id: int
     ) -> list[Ticket[WaiterT]]:
@@ -146,13 +188,11 @@ class Outbox(Generic[WaiterT]):
         Raises:
             RemoteProtocolError: Nothing like that was asked.
         """
-        settled: list[Ticket[WaiterT]] = []
-        for ticket, offset, number in self._answer(sequence, count)[0]:
+        shares, _ = self._answer(sequence, count)
+        for ticket, offset, number in shares:
             start = first_id + offset
             ticket.ids.append(range(start, start + number))
-            if not ticket.wanted:
-                settled.append(ticket)
-        return settled
+        return _settled(shares)
 
     def refused(
         self, sequence: int, count: int, error: RefusedError
@@ -162,17 +202,38 @@ class Outbox(Generic[WaiterT]):
         Raises:
             RemoteProtocolError: Nothing like that was asked.
         """
-        settled: list[Ticket[WaiterT]] = []
         shares, unheard = self._answer(sequence, count)
         for ticket, _, number in shares:
             unheard -= number
             ticket.error = ticket.error or error
-            if not ticket.wanted:
-                settled.append(ticket)
         if unheard:
             # Nobody waits for these; the next flush tells.
-            self.failures.append(error)
-        return settled
+            self._failed_count += unheard
+            if len(self.failures) < _MAX_FAILURES:
+                self.failures.append(error)
+        return _settled(shares)
+
+    def take_failure(self) -> RefusedError | None:
+        """Return why messages for which nobody waited were refused, once.
+
+        That is the first reason, with a note if more than one message was refused.
+        """
+        failures, self.failures = self.failures, []
+        count, self._failed_count = self._failed_count, 0
+        if not failures:
+            return None
+        if count > 1:
+            failures[0].add_note(f"and {count - 1} more messages were refused")
+        return failures[0]
+
+    def abandon(self) -> list[Ticket[WaiterT]]:
+        """Return the tickets of all messages without an answer, which will get none."""
+        found = {
+            id(ticket): ticket
+            for pile in self._in_flight
+            for _, _, ticket in pile.tickets
+        }
+        return list(found.values())
 
     def _answer(
         self, sequence: int, count: int
@@ -249,3 +310,10 @@ class Outbox(Generic[WaiterT]):
                 self._in_flight.popleft()
             else:
                 self._in_flight.remove(pile)
+
+
+def _settled(
+    shares: list[tuple[Ticket[WaiterT], int, int]],
+) -> list[Ticket[WaiterT]]:
+    """Return the tickets that are complete, each once: it may have several shares."""
+    return list(dict.fromkeys(ticket for ticket, _, _ in shares if not ticket.wanted))

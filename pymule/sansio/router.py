@@ -111,7 +111,7 @@ class Router:
 
     # Senders
 
-    def submit(
+    def submit(  # noqa: PLR0917  (one caller, on the hot path)
         self,
         sender: SenderId,
         sequence: int,

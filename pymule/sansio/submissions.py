@@ -53,7 +53,7 @@ class SubmissionLog:
             known.popleft()
 
     def split(self, sequence: int, count: int) -> list[Piece]:
-        """Split what is submitted into pieces that are known and pieces that are not."""
+        """Split a submit into pieces that are known and pieces that are not."""
         end = sequence + count
         known = self._known
         if not known or known[-1].sequence + known[-1].count <= sequence:

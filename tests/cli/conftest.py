@@ -20,10 +20,11 @@ LIMIT_S: Final = 15_000 * MS
 DAEMON: Final = (sys.executable, "-m", "pymule.cli.pymuled")
 
 ECHO: Final = """
-import asyncio, pymule
+import asyncio, urllib.parse, pymule
 async def main():
     while True:
-        print("got", await pymule.mule_get_msg(), flush=True)
+        message = await pymule.mule_get_msg()
+        print(f"<{urllib.parse.quote(message)}>", flush=True)
 asyncio.run(main())
 """
 
@@ -95,10 +96,17 @@ class Daemon:
         self.log += self.process.communicate(timeout=LIMIT_S)[1]
         return self.process.returncode
 
-    def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
+    def close(self) -> None:
+        """End it, in good order if it can, so that coverage hears of it."""
+        assert self.process.stderr is not None
+        if self.process.stderr.closed:
+            return
+        self.process.terminate()
+        try:
             self.process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
 
 
 Start = Callable[..., Daemon]
@@ -122,7 +130,7 @@ def start(socket_dir: Path) -> Iterator[Start]:
 
     yield start_one
     for daemon in daemons:
-        daemon.kill()
+        daemon.close()
 
 
 @pytest.fixture

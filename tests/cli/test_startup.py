@@ -1,7 +1,6 @@
 """Real daemons: from the command line to the status that they end with."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -38,6 +37,18 @@ import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2]}
 os.execv(sys.executable, sys.argv[3:])
+"""
+# Signals that come when the loop is closed already.
+IMPATIENT: Final = """
+import os, signal, sys
+from pymule.cli import pymuled, startup
+class Sink(startup.LogSink):
+    def close(self):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            os.kill(os.getpid(), signum)
+        super().close()
+startup.LogSink = Sink
+pymuled.main()
 """
 STUBBORN: Final = """
 import signal, time
@@ -107,6 +118,26 @@ def test_a_lost_message_makes_it_1(start: Start) -> None:
 
     assert daemon.end() == 1
     assert "messages lost target=mule1 count=1" in daemon.log
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_the_status_survives_signals_at_the_very_end(
+    socket_dir: Path, loop: str
+) -> None:
+    words = ("--mule", "--socket=s.sock", f"--loop={loop}")
+    with subprocess.Popen(  # noqa: S603  (our own interpreter and script)
+        [sys.executable, "-c", IMPATIENT, *words],
+        cwd=socket_dir,
+        env=environment(socket_dir),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert any("pymuled ready" in line for line in process.stderr)
+        process.terminate()
+        process.stderr.read()
+
+    assert process.returncode == 0
 
 
 def test_a_second_daemon_refuses_and_names_the_first(ready: Daemon) -> None:
@@ -237,7 +268,7 @@ def test_a_socket_of_systemd_is_served_where_it_is(socket_dir: Path) -> None:
             stopped = run_pymule(socket_dir, "stop", "--socket", str(path))
             process.stderr.read()
 
-    assert f"variables socket {path} " in seen
+    assert f"variables socket {path}" in seen
     assert stopped.returncode == 0
     assert process.returncode == 0
     assert path.exists()
@@ -263,7 +294,9 @@ def test_a_second_socket_of_systemd_is_not_used(socket_dir: Path) -> None:
     ) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
-        os.kill(process.pid, signal.SIGKILL)
+        assert any("pymuled ready" in other for other in process.stderr)
+        process.terminate()
         process.stderr.read()
 
     assert "socket not used" in line
+    assert process.returncode == 0

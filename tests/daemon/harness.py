@@ -101,11 +101,27 @@ class Daemon:
         (directory / "notes_module.py").write_text(_NOTES_MODULE)
         self._notes.touch()
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of its processes, and of others that import programs."""
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(_ROOT),
+            "NOTES": str(self._notes),
+            "FILES": str(self.directory),
+        }
+        # A mule that compiles what it imports starts a quarter later.
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        return environ
+
     # Before the start
 
     def program(self, name: str, source: str) -> None:
         """Write *source* as the module *name*; ``note`` and ``wait_for`` are there."""
         head = "from notes_module import note, wait_for\n"
+        # Two versions of one second and one size look the same to the import system.
+        for compiled in (self.directory / "__pycache__").glob(f"{name}.*"):
+            compiled.unlink()
         (self.directory / f"{name}.py").write_text(head + textwrap.dedent(source))
 
     def configure(self, text: str) -> None:
@@ -132,29 +148,27 @@ class Daemon:
             words += ["--loop", loop]
         if policies is not None:
             words = ["tests.daemon.runner", str(self.config), json.dumps(policies)]
-        environ = {
-            **os.environ,
-            "PYTHONPATH": str(_ROOT),
-            "NOTES": str(self._notes),
-            "FILES": str(self.directory),
-        }
-        # A mule that compiles what it imports starts a quarter later.
-        environ.pop("PYTHONDONTWRITEBYTECODE", None)
         with self._log.open("ab") as log:
             return subprocess.Popen(  # noqa: S603  (our own interpreter, no shell)
                 [sys.executable, "-m", *words],
-                env=environ,
+                env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def begin(
+        self, *, policies: Mapping[str, object] | None = None, loop: str | None = None
+    ) -> None:
+        """Start it, and do not wait."""
+        self._process = self.launch(policies=policies, loop=loop)
 
     async def start(
         self, *, policies: Mapping[str, object] | None = None, loop: str | None = None
     ) -> None:
         """Start it and wait until it says that it is ready."""
         starts = len(self.records("pymuled ready"))
-        self._process = self.launch(policies=policies, loop=loop)
+        self.begin(policies=policies, loop=loop)
         await wait_until(
             lambda: len(self.records("pymuled ready")) > starts or self.has_ended(),
             within=LONG,
@@ -237,6 +251,11 @@ class Daemon:
                 if event in (None, record["event"]):
                     found.append(record)
         return found
+
+    def output(self, stream: str) -> list[object]:
+        """Return what the mules wrote to their *stream*, line by line."""
+        lines = self.records("mule output")
+        return [line["line"] for line in lines if line["stream"] == stream]
 
     async def logged(self, event: str, count: int = 1) -> list[dict[str, object]]:
         """Wait until the log has *count* records of *event*; return all of them."""

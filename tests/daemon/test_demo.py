@@ -76,8 +76,8 @@ class Newcomer:
             self.environ |= dict(word.split("=", 1) for word in words[1:])
         elif words[0] == "curl":
             self._ask(words[-1])
-        elif words[0] == "uvicorn" or words[-1] == "&":
-            self._start([word for word in words if word != "&"])
+        elif words[0] in {"pymuled", "uvicorn"}:
+            self._start(words)
         else:
             ended = self._popen(words).wait(LONG)
             assert ended == 0, f"{line}: status {ended}\n{self.screen}"

@@ -6,7 +6,8 @@ import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
+from typing import Final, TypeVar
 
 import pytest
 
@@ -35,6 +36,8 @@ __all__ = ("MULE", "Letter", "Master", "Stage", "new_board")
 
 MULE: JsonObject = {"id": 3, "name": "busy", "farms": ["busy", "idle"], "credit": None}
 V = TypeVar("V", bound=Verb)
+# Says nothing, but comes after all that was said before.
+_BARRIER: Final = Return([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,15 @@ class Master:
                 letters = self._next_batch(sources, room)
                 if not letters:
                     break
-                self.ready = [one for one in self.ready if one not in letters]
+                taken = {letter.id for letter in letters}
+                self.ready = [one for one in self.ready if one.id not in taken]
                 self.deliver(lane, letters)
 
     def _next_batch(self, sources: list[str], room: int) -> list[Letter]:
         batch: list[Letter] = []
-        for letter in [one for one in self.ready if one.source in sources]:
+        for letter in self.ready:
+            if letter.source not in sources:
+                continue
             last = batch[-1] if batch else None
             if len(batch) == room or (
                 last is not None
@@ -178,6 +184,7 @@ class Master:
         self.ready[:0] = letters
 
     def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
+        del connection, reason
         self.is_lost = True
 
 
@@ -204,11 +211,13 @@ class Stage:
         """Return when the master has heard all that the mule has to say by now."""
         for _ in range(3):
             self.runtime.flush()
-            before = len(self.master.said)
-            barrier = Return([])
             assert self.runtime._connection is not None
-            self.runtime._connection.send(barrier)
-            await wait_until(lambda at=before: barrier in self.master.said[at:])
+            self.runtime._connection.send(_BARRIER)
+            heard = self.master.said.count(_BARRIER) + 1
+            await wait_until(partial(self._heard_barriers, heard))
+
+    def _heard_barriers(self, count: int) -> bool:
+        return self.master.said.count(_BARRIER) == count
 
     def held_ids(self) -> list[int]:
         """Return the ids of what the scoreboard shows in hand."""
@@ -224,7 +233,7 @@ async def _open_stage(mule: JsonObject) -> Stage:
     loop = asyncio.get_running_loop()
     master_end, mule_end = socket.socketpair()
     for end in (master_end, mule_end):
-        end.setblocking(False)
+        end.setblocking(False)  # noqa: FBT003  (the standard library's)
     master = Master(mule)
     session = Session(Role.MULE, Role.MASTER)
     hello = session.pack(Hello({"protocol": list(PROTOCOL_VERSIONS)}))

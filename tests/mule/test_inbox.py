@@ -126,7 +126,9 @@ class LaneMachine(RuleBasedStateMachine):
         given = self.lane.give_back()
         limit = self.lane.stop()
 
-        ids = [(i, attempt) for first, n, attempt in given for i in range(first, first + n)]
+        ids = [
+            (i, attempt) for first, n, attempt in given for i in range(first, first + n)
+        ]
         untaken = [one for one in self.positions if one.state is State.UNTAKEN]
         assert ids == [(one.id, one.attempt) for one in untaken]
         assert limit == len(self.positions)

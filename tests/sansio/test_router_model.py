@@ -76,7 +76,7 @@ class RouterAgainstModel(RuleBasedStateMachine):
         policy=st.sampled_from(POLICIES),
         limits=st.tuples(LIMITS, LIMITS),
         credit=st.sampled_from([1, 2, 100]),
-        is_pumping=st.booleans(),
+        is_pumping=st.sampled_from([True, True, False]),
     )
     def start(
         self,
@@ -87,10 +87,30 @@ class RouterAgainstModel(RuleBasedStateMachine):
     ) -> None:
         self.policy = policy
         self.is_pumping = is_pumping
-        for name, limit in zip(("a", "b"), limits, strict=True):
-            self.open_queue(name, limit)
+        self.open_queue("a", limits[0])
+        self.open_queue("b", limits[1])
+        for sender in range(2):
             self.add_link(["a", "b"], credit)
-            self.submit(0, name, [1, 1, 1])
+            self.submit(sender, "a", [1, 1])
+
+    @precondition(lambda self: self.policy.max_crashes > 1)
+    @rule(open_limit=LIMITS)
+    def a_suspect_waits(self, open_limit: Limits) -> None:
+        """All mules are busy, with credit left, as one dies: rare by chance."""
+        self.open_queue("a", Limits())
+        while len(self.links) < 3:
+            self.add_link(["a", "b"], 0)
+        for link in self.links:
+            self._credit(link, 0, 2)
+            self._credit(link, 1, 1)
+        for _ in self.links:
+            self.submit(0, "a", [1])
+            self.deliver()
+        number = max(self.links, key=lambda link: len(self._leased(link)))
+        sent = self.links[number].lanes[0].sent
+        self._link_gone(number, {0: Hands(sent, frozenset(range(sent)))}, 0)
+        self.deliver()
+        self.open_queue("a", open_limit)
 
     # Queues and senders
 
@@ -192,19 +212,16 @@ class RouterAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.links) < 4)
     @rule(
         sources=st.sets(st.sampled_from(NAMES), min_size=1).map(sorted),
-        limit=st.sampled_from([0, 1, 3, 100]),
+        limit=st.sampled_from([100, 1, 3, 100]),
     )
     def add_link(self, sources: list[str], limit: int) -> None:
         number = LinkId(self.next_link)
         self.next_link += 1
-        link = self.links[number] = LinkModel(sources)
+        self.links[number] = LinkModel(sources)
         self.router.add_link(number, sources)
-        self.open_lane(number, 0, sources)
-        link.lanes[0].limit = limit
-
-        self.router.credit(number, 0, limit)
-
-        self.compare_answers([])
+        for index, names in enumerate((sources, sources[-1:])):
+            self.open_lane(number, index, names)
+            self._credit(number, index, limit)
 
     @precondition(lambda self: self.links)
     @rule(data=st.data(), index=st.integers(0, 2), order=st.permutations(NAMES))
@@ -223,7 +240,7 @@ class RouterAgainstModel(RuleBasedStateMachine):
         self.router.open_lane(number, index, sources)
 
     @precondition(lambda self: self.links)
-    @rule(data=st.data(), more=st.sampled_from([-2, 0, 1, 1, 2, 3, 5, 100]))
+    @rule(data=st.data(), more=st.sampled_from([-2, 0, 1, 2, 100, 100]))
     def credit(self, data: st.DataObject, more: int) -> None:
         number = self._any_link(data)
         index = data.draw(st.sampled_from([*self.links[number].lanes, 9]))
@@ -232,6 +249,10 @@ class RouterAgainstModel(RuleBasedStateMachine):
             with pytest.raises(RemoteProtocolError):
                 self.router.credit(number, index, 1)
             return
+        self._credit(number, index, more)
+
+    def _credit(self, number: LinkId, index: int, more: int) -> None:
+        lane = self.links[number].lanes[index]
         lane.limit = max(lane.sent + more, 0)
 
         self.router.credit(number, index, lane.limit)
@@ -249,7 +270,7 @@ class RouterAgainstModel(RuleBasedStateMachine):
         self.compare_answers([])
 
     @precondition(lambda self: self.links)
-    @rule(data=st.data(), new_credit=st.sampled_from([0, 1, 3, 100]))
+    @rule(data=st.data(), new_credit=st.sampled_from([0, 1, 100, 100]))
     def link_gone(self, data: st.DataObject, new_credit: int) -> None:
         number = self._any_link(data)
         hands: dict[int, Hands] = {}
@@ -263,7 +284,7 @@ class RouterAgainstModel(RuleBasedStateMachine):
         self._link_gone(number, hands, new_credit)
 
     @precondition(lambda self: any(self._leased(number) for number in self.links))
-    @rule(data=st.data(), new_credit=st.sampled_from([1, 3, 100]))
+    @rule(data=st.data(), new_credit=st.sampled_from([0, 0, 1, 100]))
     def link_gone_with_all_in_hand(self, data: st.DataObject, new_credit: int) -> None:
         busy = [number for number in sorted(self.links) if self._leased(number)]
         number = data.draw(st.sampled_from(busy))
@@ -333,6 +354,18 @@ class RouterAgainstModel(RuleBasedStateMachine):
         self.router.ack(number, first, count, attempt)
 
         self.compare_answers([])
+
+    @precondition(lambda self: self.links)
+    @rule(data=st.data())
+    def ack_all(self, data: st.DataObject) -> None:
+        self._ack_all(self._any_link(data))
+
+    def _ack_all(self, number: LinkId) -> None:
+        for message in self._leased(number):
+            message.leave(Place.DONE)
+            self.links[number].handled += 1
+            self.router.ack(number, message.id, 1, message.attempts + 1)
+            self.compare_answers([])
 
     @precondition(lambda self: self.links and self.messages)
     @rule(
@@ -587,13 +620,8 @@ class RouterAgainstModel(RuleBasedStateMachine):
         lane.limit = lane.sent + ENOUGH
         self.router.credit(number, 0, lane.limit)
         self.deliver()
-        leased = self._leased(number)
-        assert leased
-        for message in leased:
-            message.leave(Place.DONE)
-            self.links[number].handled += 1
-            self.router.ack(number, message.id, 1, message.attempts + 1)
-            self.compare_answers([])
+        assert self._leased(number)
+        self._ack_all(number)
 
 
 def word_for(result: object) -> str:

@@ -1,0 +1,3 @@
+"""One file for each question; ``python -m benchmarks`` asks them all."""
+
+__all__ = ()

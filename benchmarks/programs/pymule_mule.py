@@ -1,0 +1,49 @@
+"""What pymule's mules run."""
+
+import asyncio
+import os
+from time import monotonic, process_time
+
+from benchmarks.notes import COUNT, WARM_UP, latency_of, lateness_of, note
+from pymule import mule_get_msg, mule_id, receive
+
+__all__ = ("count", "hold", "listen")
+
+
+async def count() -> None:
+    """Get a flood, as a program that everybody writes would."""
+    number, size = int(os.environ[COUNT]), 0
+    for _ in range(WARM_UP):
+        await mule_get_msg()
+    note("warm")
+    cpu = process_time()
+    for _ in range(number):
+        size += len(await mule_get_msg())
+    note("received", at=monotonic(), size=size, cpu_s=process_time() - cpu)
+    await asyncio.Event().wait()
+
+
+async def listen() -> None:
+    """Get a drip, and look at the clock at each message."""
+    number = int(os.environ[COUNT])
+    latencies, lateness = [], []
+    for _ in range(WARM_UP):
+        await mule_get_msg()
+    note("warm")
+    for _ in range(number):
+        message = await mule_get_msg()
+        latencies.append(latency_of(message, monotonic()))
+        lateness.append(lateness_of(message))
+    note("received", latencies=latencies, lateness=lateness)
+    await asyncio.Event().wait()
+
+
+async def hold() -> None:
+    """Keep a message at its first attempt for ever; be done with it at the second."""
+    note(f"up-{mule_id()}")
+    while True:
+        async with receive() as message:
+            at = monotonic()
+            note(f"{message.body.decode()}-{message.attempt}", at=at, pid=os.getpid())
+            if message.attempt == 1:
+                await asyncio.Event().wait()

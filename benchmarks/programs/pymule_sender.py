@@ -1,0 +1,59 @@
+"""pymule's sender: a client on uvloop, outside of the mules."""
+
+import asyncio
+import os
+import sys
+from time import monotonic, process_time
+
+import uvloop
+
+from benchmarks.notes import (
+    COUNT,
+    PAYLOAD,
+    PERIOD_S,
+    WARM_UP,
+    nap_before,
+    note,
+    stamped,
+    wait_for,
+)
+from pymule import flush, mule_msg
+
+__all__ = ("drip", "flood")
+
+
+async def flood() -> None:
+    """Send as fast as it goes, unconfirmed, then wait for all confirms."""
+    number = int(os.environ[COUNT])
+    await _warm_up()
+    cpu, start = process_time(), monotonic()
+    for _ in range(number):
+        await mule_msg(PAYLOAD, confirm=False)
+    await flush()
+    note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
+
+
+async def drip() -> None:
+    """Send one message in a while, at a planned time."""
+    number = int(os.environ[COUNT])
+    await _warm_up()
+    planned = monotonic() + PERIOD_S
+    for _ in range(number):
+        await asyncio.sleep(nap_before(planned))
+        while (now := monotonic()) < planned:
+            # The loop turns while it spins, so that confirms are read as they come.
+            await asyncio.sleep(0)
+        await mule_msg(stamped(planned, now), confirm=False)
+        planned += PERIOD_S
+    await flush()
+
+
+async def _warm_up() -> None:
+    for _ in range(WARM_UP):
+        await mule_msg(PAYLOAD, confirm=False)
+    await flush()
+    await asyncio.to_thread(wait_for, "go")
+
+
+if __name__ == "__main__":
+    uvloop.run({"flood": flood, "drip": drip}[sys.argv[1]]())

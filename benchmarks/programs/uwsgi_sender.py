@@ -1,0 +1,65 @@
+"""The sender under uWSGI: mule 2, which hands messages to mule 1.
+
+When mule 1's queue is full, ``mule_msg`` returns ``False`` and drops the message, so a
+sender that wants to lose nothing has to ask again until it is taken.
+"""
+
+import importlib
+import os
+import signal
+from time import monotonic, process_time, sleep
+
+from benchmarks.notes import (
+    COUNT,
+    PAYLOAD,
+    PERIOD_S,
+    SCENARIO,
+    WARM_UP,
+    nap_before,
+    note,
+    stamped,
+    wait_for,
+)
+
+__all__ = ("drip", "flood")
+
+# Exists only inside uWSGI.
+mule_msg = importlib.import_module("uwsgi").mule_msg
+
+
+def flood() -> None:
+    """Send as fast as it goes."""
+    number = int(os.environ[COUNT])
+    _warm_up()
+    cpu, start = process_time(), monotonic()
+    for _ in range(number):
+        while not mule_msg(PAYLOAD, 1):
+            pass
+    note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
+
+
+def drip() -> None:
+    """Send one message in a while, at a planned time."""
+    number = int(os.environ[COUNT])
+    _warm_up()
+    planned = monotonic() + PERIOD_S
+    for _ in range(number):
+        sleep(nap_before(planned))
+        while (now := monotonic()) < planned:
+            pass
+        while not mule_msg(stamped(planned, now), 1):
+            pass
+        planned += PERIOD_S
+
+
+def _warm_up() -> None:
+    for _ in range(WARM_UP):
+        while not mule_msg(PAYLOAD, 1):
+            pass
+    wait_for("go")
+
+
+if __name__ == "__main__":
+    {"flood": flood, "drip": drip}[os.environ[SCENARIO]]()
+    # A mule that returns is started again.
+    signal.pause()

@@ -1,0 +1,165 @@
+"""The folder and the processes of one round; when it is left, all of them are gone."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
+
+from benchmarks.notes import COUNT, FOLDER, SCENARIO, Note, read_note, write_note
+
+__all__ = ("PeerError", "Stage", "cpu_seconds")
+
+_ROOT: Final = Path(__file__).parent.parent
+_STOP_S: Final = 5.0
+_LOG_TAIL_BYTES: Final = 1000
+
+
+class PeerError(Exception):
+    """A peer did not do its part; the message says which process, and why."""
+
+
+class Stage:
+    """Where one round of one peer happens.
+
+    Args:
+        scenario: ``flood`` or ``drip``, for programs that take no words.
+        count: Messages that are measured.
+    """
+
+    def __init__(self, scenario: str = "", count: int = 0) -> None:
+        # Short: a socket's path has 108 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        self.socket = self.folder / "s"
+        self._environ = {
+            **os.environ,
+            FOLDER: str(self.folder),
+            COUNT: str(count),
+            SCENARIO: scenario,
+            "PYTHONPATH": str(_ROOT),
+            "PYMULE_SOCKET": str(self.socket),
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            for process in reversed(self._processes.values()):
+                _kill_group(process)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, name: str, *words: str, is_quiet: bool = False) -> int:
+        """Start a process, in a group of its own; return its pid.
+
+        Args:
+            name: For the log and for messages.
+            words: The command.
+            is_quiet: Throw away what it prints.
+        """
+        tied = [sys.executable, "-S", "-m", "benchmarks.tied", str(os.getpid())]
+        log = Path(os.devnull) if is_quiet else self._log_of(name)
+        with log.open("ab") as output:
+            process = subprocess.Popen(  # noqa: S603  (our own words, no shell)
+                [*tied, *words],
+                cwd=_ROOT,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._processes[name] = process
+        return process.pid
+
+    def start_python(self, module: str, *words: str) -> int:
+        """Start ``python -m module``."""
+        name = module.rpartition(".")[2] + "-".join(("", *words[:1]))
+        return self.start(name, sys.executable, "-m", module, *words)
+
+    def wait(self, name: str, *, within: float = 30.0, step: float = 0.01) -> Note:
+        """Block until a process of this round left the note.
+
+        Args:
+            name: Of the note.
+            within: Seconds until the round has failed.
+            step: Seconds between two looks; a look costs some 20 us of a core.
+
+        Raises:
+            PeerError: It did not come, or a process ended badly.
+        """
+        deadline = time.monotonic() + within
+        while (facts := read_note(self.folder, name)) is None:
+            self._check_processes()
+            if time.monotonic() > deadline:
+                logs = "".join(map(self._tail_of, self._processes))
+                raise PeerError(f"no note {name!r} within {within:g} s{logs}")
+            time.sleep(step)
+        return facts
+
+    def wait_for_socket(self, path: Path, *, within: float = 30.0) -> None:
+        """Block until somebody listens there; raises as :meth:`wait`."""
+        deadline = time.monotonic() + within
+        while not path.is_socket():
+            self._check_processes()
+            if time.monotonic() > deadline:
+                raise PeerError(f"no socket within {within:g} s")
+            time.sleep(0.01)
+
+    def note(self, name: str, **facts: object) -> None:
+        """Leave a note for the processes of this round."""
+        write_note(self.folder, name, facts)
+
+    def stop(self, name: str, signum: signal.Signals) -> None:
+        """Ask a process to end, and wait a little; the end of the stage insists."""
+        process = self._processes[name]
+        process.send_signal(signum)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_S)
+
+    def _check_processes(self) -> None:
+        for name, process in self._processes.items():
+            if process.poll():
+                tail = self._tail_of(name)
+                raise PeerError(f"{name} ended with {process.returncode}{tail}")
+
+    def _log_of(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _tail_of(self, name: str) -> str:
+        with suppress(FileNotFoundError):
+            tail = self._log_of(name).read_bytes()[-_LOG_TAIL_BYTES:].decode(
+                errors="replace"
+            )
+            return f"\n[{name}] {tail.strip()}" if tail.strip() else ""
+        return ""
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, in steps of 10 ms."""
+    spent = psutil.Process(pid).cpu_times()
+    return float(spent.user + spent.system)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    # When the leader is gone, so are those that it started, which are tied to it; and
+    # its number may be another's by now.
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_S)

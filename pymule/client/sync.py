@@ -1,0 +1,341 @@
+"""The blocking client, for any thread of a program without an event loop.
+
+The functions use one client for the whole process, which connects on first use. When
+the interpreter exits it waits a moment for what has no answer yet.
+"""
+
+import atexit
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+from pymule.client.exchange import Exchange, Waiter
+from pymule.client.reach import find_socket, join_ids, target_of, to_bytes
+from pymule.errors import ConnectionLostError, MessageTooBigError
+from pymule.sansio.options import pack_options
+from pymule.sansio.outbox import MESSAGE_COST, Pile, Ticket
+
+__all__ = ("Client", "farm_msg", "farm_msgs", "flush", "mule_msg", "mule_msgs")
+
+_LAST_FLUSH_S: Final = 2.0
+
+
+class Client:
+    """A connection to the master, kept open across the master's restarts.
+
+    Any number of threads may use it, and after ``os.fork`` the child too, over a
+    connection of its own and with nothing sent. An exception from a signal handler,
+    such as ``KeyboardInterrupt``, leaves it usable. There is no thread behind it: what
+    was sent with ``confirm=False`` and lost with its connection is sent again by a
+    later call, at the latest by :meth:`flush`.
+
+    Args:
+        socket: Path of the master's socket; default ``PYMULE_SOCKET``, then the
+            default of ``pymuled``.
+        name: What ``pymule status`` calls this client.
+    """
+
+    def __init__(
+        self, socket: str | os.PathLike[str] | None = None, *, name: str = ""
+    ) -> None:
+        self._exchange = Exchange(find_socket(socket), name)
+
+    def __enter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            MasterUnavailableError: Nobody answers at the socket.
+        """
+        self._exchange.meet()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for what was sent, unless an exception is on its way, and close."""
+        try:
+            if exc is None:
+                self.flush()
+        finally:
+            self.close()
+
+    # Sending
+
+    def mule_msg(
+        self,
+        message: bytes | str,
+        mule: int | None = None,
+        *,
+        confirm: bool = True,
+        delay: float = 0,
+        priority: int = 0,
+        ttl: float | None = None,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> int:
+        """Send *message* to mule number *mule*, or to the first available one.
+
+        See :meth:`farm_msg`.
+        """
+        options = pack_options(
+            delay=delay, priority=priority, ttl=ttl, key=key, headers=headers
+        )
+        return self.send(mule, message, options, confirm=confirm)
+
+    def farm_msg(
+        self,
+        farm: str,
+        message: bytes | str,
+        *,
+        confirm: bool = True,
+        delay: float = 0,
+        priority: int = 0,
+        ttl: float | None = None,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> int:
+        """Send *message* to one mule of *farm*; block until the master has it.
+
+        Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
+        Without *confirm* it blocks only while the window is full; refusals are left
+        to :meth:`flush`.
+
+        An exception from a signal handler (``KeyboardInterrupt``) leaves the client
+        usable; the message may be delivered all the same.
+        """
+        options = pack_options(
+            delay=delay, priority=priority, ttl=ttl, key=key, headers=headers
+        )
+        return self.send(farm, message, options, confirm=confirm)
+
+    def mule_msgs(
+        self,
+        messages: Iterable[bytes | str],
+        mule: int | None = None,
+        *,
+        confirm: bool = True,
+        headers: dict[str, str] | None = None,
+    ) -> Sequence[int]:
+        """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
+        options = pack_options(headers=headers)
+        return self.send_many(mule, messages, options, confirm=confirm)
+
+    def farm_msgs(
+        self,
+        farm: str,
+        messages: Iterable[bytes | str],
+        *,
+        confirm: bool = True,
+        headers: dict[str, str] | None = None,
+    ) -> Sequence[int]:
+        """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
+        options = pack_options(headers=headers)
+        return self.send_many(farm, messages, options, confirm=confirm)
+
+    def send(
+        self,
+        where: str | int | None,
+        message: bytes | str,
+        options: bytes = b"",
+        *,
+        confirm: bool = True,
+    ) -> int:
+        """Send *message* to the farm or mule *where*, with packed *options*."""
+        ids = self.send_many(where, [message], options, confirm=confirm)
+        return ids[0] if confirm else 0
+
+    def send_many(
+        self,
+        where: str | int | None,
+        messages: Iterable[bytes | str],
+        options: bytes = b"",
+        *,
+        confirm: bool = True,
+    ) -> Sequence[int]:
+        """Send *messages* to the farm or mule *where*, with packed *options*."""
+        bodies = [to_bytes(message) for message in messages]
+        target = target_of(where)
+        self._exchange.meet()
+        limit = self._exchange.message_limit
+        for body in bodies:
+            if len(body) > limit:
+                raise MessageTooBigError(len(body), limit)
+        if not bodies:
+            return range(0)
+        ticket = Ticket(len(bodies), Waiter()) if confirm else None
+        for pile in _piles(Pile(target, options), bodies, limit, ticket):
+            self._exchange.submit(pile)
+        if ticket is None:
+            self._exchange.wait_until_sent()
+            return range(0)
+        self._exchange.wait_for(ticket)
+        if ticket.error is not None:
+            # The same error may be raised in other threads.
+            raise ticket.error.with_traceback(None)
+        return join_ids(ticket.ids)
+
+    def flush(self) -> None:
+        """Block until every message sent so far has its answer.
+
+        Raises:
+            RefusedError: The first reason for which a message was refused that was
+                sent with ``confirm=False``; a note tells how many more.
+        """
+        self._exchange.flush()
+
+    def close(self, *, flush_s: float = 0.0) -> None:
+        """Close the connection; what has no answer is in doubt.
+
+        Threads that wait for an answer get a ConnectionLostError.
+
+        Args:
+            flush_s: Seconds to wait for answers before.
+
+        Raises:
+            ConnectionLostError: There were none in that time.
+            RefusedError: As :meth:`flush`.
+        """
+        try:
+            if flush_s:
+                self._exchange.flush(monotonic() + flush_s)
+        except TimeoutError:
+            unacked = self._exchange.unanswered
+            raise ConnectionLostError(
+                f"{unacked} messages have no answer after {flush_s:g} seconds", unacked
+            ) from None
+        finally:
+            self._exchange.close()
+
+
+def _piles(
+    pile: Pile[Waiter],
+    bodies: Iterable[bytes],
+    limit: int,
+    ticket: Ticket[Waiter] | None,
+) -> Iterator[Pile[Waiter]]:
+    """Yield *pile* and more like it, filled with *bodies*, each fit for one frame."""
+    pile.room = min(pile.room, limit)
+    room = pile.room
+    for body in bodies:
+        if pile.messages and pile.room < len(body) + MESSAGE_COST:
+            yield pile
+            pile = Pile(pile.target, pile.options)
+            pile.room = room
+        pile.add(body, ticket)
+    yield pile
+
+
+_client: Client | None = None
+_opening = threading.Lock()
+
+
+def _default_client() -> Client:
+    global _client  # noqa: PLW0603  (a process has one)
+    if _client is None:
+        with _opening:
+            if _client is None:
+                _client = Client()
+    return _client
+
+
+def mule_msg(
+    message: bytes | str,
+    mule: int | None = None,
+    *,
+    confirm: bool = True,
+    delay: float = 0,
+    priority: int = 0,
+    ttl: float | None = None,
+    key: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> int:
+    """Send *message* to mule number *mule*, or to the first available one.
+
+    Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
+    """
+    return _default_client().mule_msg(
+        message,
+        mule,
+        confirm=confirm,
+        delay=delay,
+        priority=priority,
+        ttl=ttl,
+        key=key,
+        headers=headers,
+    )
+
+
+def farm_msg(
+    farm: str,
+    message: bytes | str,
+    *,
+    confirm: bool = True,
+    delay: float = 0,
+    priority: int = 0,
+    ttl: float | None = None,
+    key: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> int:
+    """Send *message* to one mule of *farm*; block until the master has it.
+
+    Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
+    """
+    return _default_client().farm_msg(
+        farm,
+        message,
+        confirm=confirm,
+        delay=delay,
+        priority=priority,
+        ttl=ttl,
+        key=key,
+        headers=headers,
+    )
+
+
+def mule_msgs(
+    messages: Iterable[bytes | str],
+    mule: int | None = None,
+    *,
+    confirm: bool = True,
+    headers: dict[str, str] | None = None,
+) -> Sequence[int]:
+    """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
+    return _default_client().mule_msgs(messages, mule, confirm=confirm, headers=headers)
+
+
+def farm_msgs(
+    farm: str,
+    messages: Iterable[bytes | str],
+    *,
+    confirm: bool = True,
+    headers: dict[str, str] | None = None,
+) -> Sequence[int]:
+    """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
+    return _default_client().farm_msgs(farm, messages, confirm=confirm, headers=headers)
+
+
+def flush() -> None:
+    """Block until all that this process sent has its answer; see the client's."""
+    if _client is not None:
+        _client.flush()
+
+
+def _close_at_exit() -> None:
+    if _client is not None:
+        _client.close(flush_s=_LAST_FLUSH_S)
+
+
+def _renew_lock() -> None:
+    """A thread of the parent may have held it at the fork."""
+    global _opening  # noqa: PLW0603  (its only writer)
+    _opening = threading.Lock()
+
+
+atexit.register(_close_at_exit)
+os.register_at_fork(after_in_child=_renew_lock)

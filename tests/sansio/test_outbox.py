@@ -1,0 +1,511 @@
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+)
+
+from pymule.errors import DrainingError, QueueFullError, RemoteProtocolError
+from pymule.sansio.batch import Batch, pack_bodies
+from pymule.sansio.outbox import MESSAGE_COST, Outbox, Pile, Ticket
+from pymule.sansio.verbs import Confirm, Refuse, Submit
+
+FULL: Final = QueueFullError("a", 1)
+DRAINING: Final = DrainingError()
+
+
+def put(pile: Pile[str], *bodies: bytes, ticket: Ticket[str] | None = None) -> None:
+    for body in bodies:
+        pile.add(body, ticket)
+
+
+def piled(
+    *bodies: bytes, target: str = "a", ticket: Ticket[str] | None = None
+) -> Pile[str]:
+    pile: Pile[str] = Pile(target, b"{}")
+    put(pile, *bodies, ticket=ticket)
+    return pile
+
+
+def bodies_of(submit: Submit) -> list[bytes]:
+    return Batch.received(submit.count, submit.payload).bodies(0, submit.count)
+
+
+def test_a_sealed_pile_has_consecutive_sequences() -> None:
+    outbox = Outbox[str]()
+
+    first = outbox.seal(piled(b"x", b"y"))
+    second = outbox.seal(piled(b"z", target="b"))
+
+    payload = pack_bodies([b"x", b"y"])
+    assert first == Submit(1, 1, 2, "a", b"{}", payload)
+    assert second == Submit(3, 1, 1, "b", b"{}", pack_bodies([b"z"]))
+
+
+def test_an_empty_pile_is_not_sealed() -> None:
+    with pytest.raises(AssertionError, match="sealed when it is full"):
+        Outbox[str]().seal(piled())
+
+
+def test_a_pile_counts_the_bytes_and_the_messages() -> None:
+    pile = piled()
+    room = pile.room
+
+    put(pile, b"abc", b"")
+
+    assert room - pile.room == 3 + 2 * MESSAGE_COST
+
+
+def test_the_floor_is_below_all_that_has_no_answer() -> None:
+    outbox = Outbox[str]()
+    outbox.seal(piled(b"x"))
+    outbox.seal(piled(b"y"))
+    outbox.confirmed(1, 1, 100)
+
+    assert outbox.seal(piled(b"z")).floor == outbox.floor == 2
+    outbox.confirmed(2, 2, 200)
+    assert outbox.floor == outbox.next_sequence == 4
+
+
+def test_a_confirm_settles_the_ticket_with_its_ids() -> None:
+    outbox, ticket = Outbox[str](), Ticket(2, "me")
+    outbox.seal(piled(b"x", b"y", ticket=ticket))
+
+    assert outbox.confirmed(1, 2, 100) == [ticket]
+
+    assert (ticket.waiter, ticket.ids, ticket.error) == ("me", [range(100, 102)], None)
+    assert outbox.unanswered == 0
+
+
+def test_a_ticket_settles_with_the_last_of_its_messages() -> None:
+    outbox, ticket = Outbox[str](), Ticket(3, "me")
+    outbox.seal(piled(b"x", b"y", b"z", ticket=ticket))
+
+    assert outbox.confirmed(1, 1, 100) == []
+    assert outbox.confirmed(2, 2, 200) == [ticket]
+
+    assert ticket.ids == [range(100, 101), range(200, 202)]
+
+
+def test_a_ticket_may_wait_for_several_piles() -> None:
+    outbox, ticket = Outbox[str](), Ticket(3, "me")
+    outbox.seal(piled(b"x", ticket=ticket))
+    outbox.seal(piled(b"y", b"z", ticket=ticket))
+
+    assert outbox.confirmed(1, 3, 100) == [ticket]
+
+    assert ticket.ids == [range(100, 101), range(101, 103)]
+
+
+def test_one_answer_may_settle_several_tickets() -> None:
+    outbox = Outbox[str]()
+    first, second = Ticket(1, "first"), Ticket(1, "second")
+    pile = piled(b"x", ticket=first)
+    put(pile, b"nobody waits for this")
+    put(pile, b"y", ticket=second)
+    outbox.seal(pile)
+
+    assert outbox.confirmed(1, 3, 100) == [first, second]
+
+    assert (first.ids, second.ids) == ([range(100, 101)], [range(102, 103)])
+
+
+def test_the_first_refusal_is_the_error_of_the_ticket() -> None:
+    outbox, ticket = Outbox[str](), Ticket(3, "me")
+    outbox.seal(piled(b"x", b"y", b"z", ticket=ticket))
+    outbox.confirmed(1, 1, 100)
+
+    assert outbox.refused(2, 1, FULL) == []
+    assert outbox.refused(3, 1, DRAINING) == [ticket]
+
+    assert (ticket.error, ticket.ids) == (FULL, [range(100, 101)])
+    assert outbox.failures == []
+
+
+def test_a_ticket_may_have_others_in_between() -> None:
+    outbox, ticket = Outbox[str](), Ticket(2, "me")
+    pile = piled(b"x", ticket=ticket)
+    put(pile, b"nobody waits for this")
+    put(pile, b"y", ticket=ticket)
+    outbox.seal(pile)
+
+    assert outbox.confirmed(1, 3, 100) == [ticket]
+
+    assert ticket.ids == [range(100, 101), range(102, 103)]
+
+
+def test_answers_are_taken_as_they_come_from_the_master() -> None:
+    outbox = Outbox[str]()
+    first, second, third = (Ticket(1, name) for name in "abc")
+    for ticket in (first, second, third):
+        outbox.seal(piled(b"x", ticket=ticket))
+
+    confirm = Confirm([(1, 1, 100), (2, 1, 200)])
+    assert list(outbox.answered(confirm)) == [first, second]
+    refuse = Refuse(3, 1, FULL.code, FULL.to_detail())
+    assert list(outbox.answered(refuse)) == [third]
+
+    assert isinstance(third.error, QueueFullError)
+    assert third.error.limit == 1
+
+
+def test_what_a_broken_answer_settles_before_its_fault_is_settled() -> None:
+    outbox, ticket = Outbox[str](), Ticket(1, "me")
+    outbox.seal(piled(b"x", ticket=ticket))
+    answers = outbox.answered(Confirm([(1, 1, 100), (7, 1, 200)]))
+
+    assert next(answers) is ticket
+    with pytest.raises(RemoteProtocolError):
+        next(answers)
+
+
+def test_a_flush_hears_the_first_refusal_and_how_many_there_were() -> None:
+    outbox = Outbox[str]()
+    assert outbox.take_failure() is None
+    for _ in range(150):
+        outbox.seal(piled(b"x", b"y"))
+
+    for number in range(150):
+        error = QueueFullError("a", number)
+        outbox.refused(1 + 2 * number, 2, error)
+
+    assert len(outbox.failures) == 100
+    told = outbox.take_failure()
+    assert isinstance(told, QueueFullError)
+    assert (told.limit, told.__notes__) == (0, ["and 299 more messages were refused"])
+    assert outbox.take_failure() is None
+
+
+def test_a_single_refusal_needs_no_note() -> None:
+    outbox = Outbox[str]()
+    outbox.seal(piled(b"x"))
+    outbox.refused(1, 1, DRAINING)
+
+    told = outbox.take_failure()
+
+    assert told is not None
+    assert not hasattr(told, "__notes__")
+
+
+def test_those_who_still_wait_at_the_end_are_known() -> None:
+    outbox = Outbox[str]()
+    first, second = Ticket(1, "first"), Ticket(3, "second")
+    outbox.seal(piled(b"x", ticket=first))
+    outbox.seal(piled(b"y", ticket=second))
+    outbox.seal(piled(b"z", ticket=second))
+    outbox.confirmed(1, 1, 100)
+
+    assert outbox.abandon() == [second]
+
+
+def test_a_refusal_that_nobody_waits_for_is_kept() -> None:
+    outbox, ticket = Outbox[str](), Ticket(1, "me")
+    pile = piled(b"x", ticket=ticket)
+    put(pile, b"y", b"z")
+    outbox.seal(pile)
+
+    assert outbox.refused(1, 3, FULL) == [ticket]
+
+    assert outbox.failures == [FULL]
+
+
+def test_what_has_no_answer_is_sent_again() -> None:
+    outbox = Outbox[str]()
+    outbox.seal(piled(b"w"))
+    middle = outbox.seal(piled(b"x"))
+    last = outbox.seal(piled(b"y", target="b"))
+    outbox.confirmed(1, 1, 100)
+
+    again = outbox.resend()
+
+    assert [bodies_of(submit) for submit in again] == [[b"x"], [b"y"]]
+    assert [s.sequence for s in again] == [middle.sequence, last.sequence]
+    assert [s.floor for s in again] == [2, 2]
+
+
+def test_what_was_refused_is_not_sent_again_with_its_pile() -> None:
+    outbox, ticket = Outbox[str](), Ticket(3, "me")
+    outbox.seal(piled(b"x", b"yy", b"zzz", ticket=ticket))
+    outbox.refused(1, 1, FULL)
+
+    (again,) = outbox.resend()
+
+    assert (again.sequence, bodies_of(again)) == (2, [b"yy", b"zzz"])
+    assert outbox.confirmed(2, 2, 100) == [ticket]
+
+
+def test_an_answer_to_what_was_answered_changes_nothing() -> None:
+    outbox = Outbox[str]()
+    first, second = Ticket(1, "first"), Ticket(1, "second")
+    pile = piled(b"x", ticket=first)
+    put(pile, b"y", ticket=second)
+    outbox.seal(pile)
+    outbox.refused(1, 1, FULL)
+
+    assert outbox.refused(1, 1, FULL) == []
+    assert outbox.confirmed(1, 2, 100) == [second]
+
+    assert (first.ids, second.ids) == ([], [range(101, 102)])
+    assert outbox.failures == []
+
+
+@pytest.mark.parametrize(
+    ("sequence", "count"), [(1, 1), (2, 3), (4, 1), (0, 3), (3, 2), (9, 1)]
+)
+def test_an_answer_to_nothing_is_an_error_and_changes_nothing(
+    sequence: int, count: int
+) -> None:
+    outbox, ticket = Outbox[str](), Ticket(2, "me")
+    outbox.seal(piled(b"w"))
+    outbox.seal(piled(b"x", b"y", ticket=ticket))
+    outbox.confirmed(1, 1, 100)
+
+    with pytest.raises(
+        RemoteProtocolError, match=f"sequences? {sequence or 2}|{sequence}"
+    ):
+        outbox.confirmed(sequence, count, 100)
+
+    assert (ticket.wanted, ticket.ids, outbox.unanswered) == (2, [], 2)
+
+
+def test_a_half_wrong_answer_leaves_every_ticket_to_be_settled() -> None:
+    outbox, ticket = Outbox[str](), Ticket(1, "me")
+    outbox.seal(piled(b"x", ticket=ticket))
+
+    with pytest.raises(RemoteProtocolError):
+        outbox.confirmed(1, 2, 100)
+
+    assert outbox.confirmed(1, 1, 100) == [ticket]
+
+
+def test_the_window_is_for_each_target() -> None:
+    outbox = Outbox[str](window_count=2, window_bytes=20)
+
+    outbox.seal(piled(b"x"))
+    assert not outbox.is_full("a")
+    outbox.seal(piled(b"y"))
+    assert outbox.is_full("a")
+    assert not outbox.is_full("b")
+    outbox.seal(piled(b"x" * 16, target="b"))
+    assert outbox.is_full("b")
+    outbox.confirmed(3, 1, 100)
+
+    assert not outbox.is_full("b")
+    assert outbox.is_full("a")
+
+
+@dataclass(eq=False)
+class MessageModel:
+    sequence: int
+    body: bytes
+    ticket: "TicketModel | None"
+    # What the master did, and what the sender knows of it: an id, or a refusal.
+    accepted_as: int | None = None
+    answer: int | QueueFullError | None = None
+
+
+@dataclass(eq=False)
+class PileModel:
+    target: str
+    messages: list[MessageModel]
+
+    @property
+    def unanswered(self) -> list[MessageModel]:
+        return [message for message in self.messages if message.answer is None]
+
+    @property
+    def size(self) -> int:
+        return sum(4 + len(message.body) for message in self.messages)
+
+
+@dataclass(eq=False)
+class TicketModel:
+    ticket: Ticket[str]
+    target: str
+    messages: list[MessageModel] = field(default_factory=list)
+
+
+class OutboxAgainstModel(RuleBasedStateMachine):
+    """A sender, and a master that may accept, refuse, or be lost at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox[str](window_count=8, window_bytes=60)
+        self.piles: list[PileModel] = []
+        self.tickets: list[TicketModel] = []
+        self.settled: list[Ticket[str]] = []
+        self.failures: list[QueueFullError] = []
+        self.next_sequence = 1
+        self.next_id = 1
+
+    @property
+    def open_piles(self) -> list[PileModel]:
+        return [pile for pile in self.piles if pile.unanswered]
+
+    @rule(
+        name=st.sampled_from("aab"),
+        shares=st.lists(
+            st.tuples(st.integers(1, 3), st.sampled_from(["none", "new", "last"])),
+            min_size=1,
+            max_size=4,
+        ),
+        size=st.sampled_from([0, 1, 9]),
+    )
+    def seal(self, name: str, shares: list[tuple[int, str]], size: int) -> None:
+        pile, model = Pile[str](name, b""), PileModel(name, [])
+        for count, whose in shares:
+            ticket = None if whose == "none" else self._ticket(name, whose)
+            for index in range(count):
+                body = bytes([65 + index]) * size
+                message = MessageModel(self.next_sequence, body, ticket)
+                self.next_sequence += 1
+                model.messages.append(message)
+                if ticket is not None:
+                    ticket.messages.append(message)
+                    ticket.ticket.wanted += 1
+                pile.add(body, ticket and ticket.ticket)
+        self.piles.append(model)
+
+        submit = self.outbox.seal(pile)
+
+        self._carries(submit, model)
+
+    def _ticket(self, target: str, whose: str) -> TicketModel:
+        """Return the last ticket, if it still waits at *target*; or a new one."""
+        if whose == "last" and self.tickets:
+            last = self.tickets[-1]
+            if last.target == target and last.ticket not in self.settled:
+                return last
+        self.tickets.append(TicketModel(Ticket(0, "me"), target))
+        return self.tickets[-1]
+
+    def _carries(self, submit: Submit, pile: PileModel) -> None:
+        """It has what has no answer, and nothing else."""
+        messages = pile.unanswered
+        assert submit.sequence == messages[0].sequence
+        assert submit.target == pile.target
+        assert bodies_of(submit) == [message.body for message in messages]
+        assert submit.floor <= self.open_piles[0].unanswered[0].sequence
+
+    @precondition(lambda self: self.open_piles)
+    @rule(
+        data=st.data(),
+        count=st.integers(1, 6),
+        is_refusal=st.booleans(),
+        is_heard=st.sampled_from([True, True, True, False]),
+    )
+    def answer(
+        self,
+        data: st.DataObject,
+        count: int,
+        is_refusal: bool,  # noqa: FBT001
+        is_heard: bool,  # noqa: FBT001
+    ) -> None:
+        """The master answers the first messages for one target, in their order."""
+        target = data.draw(st.sampled_from(sorted({p.target for p in self.open_piles})))
+        pile = next(p for p in self.open_piles if p.target == target)
+        messages = pile.unanswered[:count]
+        known = [m for m in messages if m.accepted_as is not None]
+        if known:
+            # Sent again: it is told the ids of the first time.
+            self._confirm(known[:1], known[0].accepted_as or 0)
+            return
+        if is_refusal:
+            if is_heard:
+                self._refuse(messages)
+            return
+        first_id, self.next_id = self.next_id, self.next_id + len(messages)
+        for offset, message in enumerate(messages):
+            message.accepted_as = first_id + offset
+        if is_heard:
+            self._confirm(messages, first_id)
+        else:
+            self.reconnect()
+
+    @precondition(lambda self: self.open_piles)
+    @rule()
+    def confirm_everything_at_once(self) -> None:
+        """Neighbours are one range, whatever piles and targets they belong to."""
+        first = self.open_piles[0].unanswered[0]
+        messages: list[MessageModel] = []
+        for message in (m for pile in self.open_piles for m in pile.unanswered):
+            if message.sequence != first.sequence + len(messages):
+                break
+            if message.accepted_as is not None:
+                return
+            messages.append(message)
+        first_id, self.next_id = self.next_id, self.next_id + len(messages)
+
+        self._confirm(messages, first_id)
+
+    def _confirm(self, messages: list[MessageModel], first_id: int) -> None:
+        for offset, message in enumerate(messages):
+            message.answer = first_id + offset
+
+        settled = self.outbox.confirmed(messages[0].sequence, len(messages), first_id)
+
+        self._compare_settled(settled)
+
+    def _refuse(self, messages: list[MessageModel]) -> None:
+        error = QueueFullError("a", messages[0].sequence)
+        for message in messages:
+            message.answer = error
+        if any(message.ticket is None for message in messages):
+            self.failures.append(error)
+
+        settled = self.outbox.refused(messages[0].sequence, len(messages), error)
+
+        self._compare_settled(settled)
+
+    def _compare_settled(self, settled: list[Ticket[str]]) -> None:
+        self.settled += settled
+        due = [
+            model.ticket
+            for model in self.tickets
+            if all(message.answer is not None for message in model.messages)
+        ]
+        assert set(self.settled) == set(due)
+        assert len(self.settled) == len(due)
+
+    @rule()
+    def reconnect(self) -> None:
+        submits = self.outbox.resend()
+
+        assert len(submits) == len(self.open_piles)
+        for submit, pile in zip(submits, self.open_piles, strict=True):
+            self._carries(submit, pile)
+
+    @rule(beyond=st.integers(0, 5), count=st.integers(1, 5))
+    def answer_to_nothing(self, beyond: int, count: int) -> None:
+        with pytest.raises(RemoteProtocolError):
+            self.outbox.confirmed(self.next_sequence + beyond, count, 1)
+
+    @invariant()
+    def every_ticket_has_its_ids_and_its_first_refusal(self) -> None:
+        for model in self.tickets:
+            answers = [message.answer for message in model.messages]
+            ids = [number for part in model.ticket.ids for number in part]
+            assert ids == [answer for answer in answers if isinstance(answer, int)]
+            errors = (a for a in answers if isinstance(a, QueueFullError))
+            assert model.ticket.error is next(errors, None)
+            assert model.ticket.wanted == answers.count(None)
+        assert self.outbox.failures == self.failures
+
+    @invariant()
+    def the_windows_are_true(self) -> None:
+        assert self.outbox.unanswered == sum(len(p.unanswered) for p in self.open_piles)
+        for target in "ab":
+            piles = [pile for pile in self.open_piles if pile.target == target]
+            count = sum(len(pile.unanswered) for pile in piles)
+            size = sum(pile.size for pile in piles)
+            assert self.outbox.is_full(target) == (count >= 8 or size >= 60)
+
+
+TestOutboxAgainstModel = OutboxAgainstModel.TestCase
+TestOutboxAgainstModel.settings = settings(max_examples=100, stateful_step_count=30)

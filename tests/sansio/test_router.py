@@ -1,0 +1,495 @@
+import pytest
+
+from pymule.errors import (
+    LeaseLostError,
+    QueueFullError,
+    RemoteProtocolError,
+    UnknownTargetError,
+)
+from pymule.sansio.batch import Batch
+from pymule.sansio.delivery import DeadReason, DeliveryPolicy
+from pymule.sansio.queue import BATCH_OVERHEAD_BYTES, Limits
+from pymule.sansio.router import Retry
+from pymule.sansio.target import MessageId
+from tests.sansio.routing import Desk
+
+# Room for two messages of one byte, or for one of six.
+SMALL = Limits(max_bytes=BATCH_OVERHEAD_BYTES + 10)
+KEEN = DeliveryPolicy(max_attempts=3, max_crashes=2, backoff_s=4.0)
+
+
+# Senders
+
+
+def test_a_confirm_names_sequence_count_and_first_id() -> None:
+    desk = Desk("a", "b")
+
+    assert desk.submit("a", b"x", b"y", sender=5) == [(5, 1, 2, 1)]
+    assert desk.submit("b", b"z", sender=6) == [(6, 1, 1, 3)]
+    assert desk.submit("a", b"z", sender=5) == [(5, 3, 1, 4)]
+
+
+def test_an_answer_is_given_once() -> None:
+    desk = Desk("a")
+    desk.submit("a", b"x")
+
+    assert desk.router.take_answers() == []
+
+
+def test_an_unknown_target_is_refused_with_the_names_that_exist() -> None:
+    desk = Desk("a", "b")
+
+    ((sender, sequence, count, error),) = desk.submit("c", b"x", b"y")
+
+    assert (sender, sequence, count) == (1, 1, 2)
+    assert isinstance(error, UnknownTargetError)
+    assert (error.target, error.known) == ("c", ["a", "b"])
+
+
+def test_a_full_queue_takes_what_fits_and_lets_the_rest_wait() -> None:
+    desk = Desk("a", limits=Limits(max_messages=2))
+    link = desk.link(1, "a", credit=1)
+
+    assert desk.submit("a", b"x", b"y", b"z") == [(1, 1, 2, 1)]
+    assert desk.sent() == [(1, [b"x"])]
+    desk.router.ack(link, 1, 1, 1)
+
+    assert desk.router.take_answers() == [(1, 3, 1, 3)]
+    desk.grant(link, 2)
+    assert desk.sent() == [(1, [b"y"]), (1, [b"z"])]
+
+
+def test_a_full_queue_takes_what_fits_and_refuses_the_rest() -> None:
+    desk = Desk("a", limits=Limits(max_messages=2, refuses=True))
+
+    first, (sender, sequence, count, error) = desk.submit("a", b"x", b"y", b"z", b".")
+
+    assert first == (1, 1, 2, 1)
+    assert (sender, sequence, count) == (1, 3, 2)
+    assert isinstance(error, QueueFullError)
+    assert (error.limit, error.unit) == (2, "messages")
+
+
+def test_bytes_have_a_limit_too() -> None:
+    desk = Desk("a", limits=Limits(max_bytes=SMALL.max_bytes, refuses=True))
+
+    first, (_, sequence, count, error) = desk.submit("a", b"x", b"y", b"z")
+
+    assert first == (1, 1, 2, 1)
+    assert (sequence, count) == (3, 1)
+    assert isinstance(error, QueueFullError)
+    assert (error.limit, error.unit) == (SMALL.max_bytes, "bytes")
+
+
+def test_those_who_wait_are_let_in_as_they_came() -> None:
+    desk = Desk("a", limits=Limits(max_messages=1))
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"w")
+    desk.submit("a", b"x", sender=2)
+    desk.submit("a", b"y", sender=3)
+    desk.submit("a", b"z", sender=2)
+    order = []
+
+    for number in (1, 2, 3):
+        desk.sent()
+        desk.router.ack(link, number, 1, 1)
+        order += [answer[:2] for answer in desk.router.take_answers()]
+
+    assert order == [(2, 1), (3, 1), (2, 2)]
+
+
+def test_a_full_queue_does_not_hold_up_another() -> None:
+    desk = Desk("a", "b", limits=Limits(max_messages=1))
+    desk.submit("a", b"w")
+    assert desk.submit("a", b"x") == []
+
+    assert desk.submit("b", b"y") == [(1, 3, 1, 2)]
+
+
+def test_a_message_that_can_never_fit_is_refused_although_others_may_wait() -> None:
+    desk = Desk("a", limits=SMALL)
+    desk.submit("a", b"w")
+
+    (_, sequence, count, error), *rest = desk.submit("a", b"much too long", b"x")
+
+    assert (sequence, count, rest) == (2, 1, [])
+    assert isinstance(error, QueueFullError)
+    assert (error.limit, error.unit) == (SMALL.max_bytes, "bytes")
+    assert desk.router.queues["a"].waiting[0].sequence == 3
+
+
+def test_a_message_that_can_never_fit_is_refused_alone_among_its_batch() -> None:
+    desk = Desk("a", limits=SMALL)
+    link = desk.link(1, "a", credit=9)
+
+    assert desk.submit("a", b"w", b"much too long", b"x")[0] == (1, 1, 1, 1)
+    desk.sent()
+    desk.router.ack(link, 1, 1, 1)
+
+    assert desk.router.take_answers() == [(1, 3, 1, 2)]
+    assert desk.sent() == [(1, [b"x"])]
+
+
+def test_what_a_lost_sender_had_waiting_is_forgotten() -> None:
+    desk = Desk("a", limits=Limits(max_messages=1))
+    desk.submit("a", b"w")
+    desk.submit("a", b"x")
+    desk.submit("a", b"y", sender=2)
+
+    desk.router.sender_gone(1)
+    desk.open("a", Limits())
+
+    assert desk.router.take_answers() == [(2, 1, 1, 2)]
+    assert desk.router.queues["a"].count == 2
+
+
+def test_a_lost_sender_makes_way_for_one_that_needs_less_room() -> None:
+    desk = Desk("a", limits=Limits(max_bytes=2 * BATCH_OVERHEAD_BYTES + 20))
+    desk.submit("a", b"w")
+    assert desk.submit("a", b"needs more room") == []
+    assert desk.submit("a", b"x", sender=2) == []
+
+    desk.router.sender_gone(1)
+
+    assert desk.router.take_answers() == [(2, 1, 1, 2)]
+
+
+def test_a_sender_that_had_nothing_waiting_may_go() -> None:
+    desk = Desk("a")
+
+    desk.router.sender_gone(1)
+
+    assert desk.router.take_answers() == []
+
+
+# Queues
+
+
+def test_new_limits_let_those_in_that_wait() -> None:
+    desk = Desk("a", limits=Limits(max_messages=1))
+    desk.submit("a", b"w", b"x", b"y")
+
+    desk.open("a", Limits(max_messages=2))
+
+    assert desk.router.take_answers() == [(1, 2, 1, 2)]
+
+
+def test_who_waits_still_does_when_the_queue_begins_to_refuse() -> None:
+    desk = Desk("a", limits=Limits(max_messages=1))
+    desk.submit("a", b"w", b"x")
+    desk.open("a", Limits(max_messages=1, refuses=True))
+
+    ((sender, sequence, _, error),) = desk.submit("a", b"y", sender=2)
+
+    assert (sender, sequence) == (2, 1)
+    assert isinstance(error, QueueFullError)
+    assert len(desk.router.queues["a"].waiting) == 1
+
+
+def test_a_closed_queue_refuses_those_who_wait_and_those_who_come() -> None:
+    desk = Desk("a", "b", limits=Limits(max_messages=1))
+    desk.submit("a", b"w", b"x")
+
+    assert desk.router.close_queue("a") == 1
+
+    ((_, sequence, count, waited),) = desk.router.take_answers()
+    ((_, _, _, came),) = desk.submit("a", b"y")
+    assert (sequence, count) == (2, 1)
+    assert isinstance(waited, UnknownTargetError)
+    assert isinstance(came, UnknownTargetError)
+    assert came.known == desk.router.targets == ["b"]
+
+
+def test_a_closed_queue_is_emptied_and_then_vanishes() -> None:
+    desk = Desk("a")
+    desk.submit("a", b"w")
+    desk.router.close_queue("a")
+    link = desk.link(1, "a", credit=1)
+
+    assert desk.sent() == [(1, [b"w"])]
+    assert "a" in desk.router.queues
+    desk.router.ack(link, 1, 1, 1)
+
+    assert desk.router.queues == {}
+
+
+def test_an_empty_queue_vanishes_when_it_is_closed() -> None:
+    desk = Desk("a")
+
+    assert desk.router.close_queue("a") == 0
+
+    assert desk.router.queues == {}
+
+
+def test_a_closed_queue_stays_for_its_dead_letters() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=1)
+    desk.submit("a", b"w")
+    desk.sent()
+    desk.router.close_queue("a")
+
+    desk.nack(link, 1, is_final=True)
+
+    assert len(desk.router.queues["a"].dead) == 1
+
+
+def test_a_queue_that_is_opened_again_has_kept_its_messages() -> None:
+    desk = Desk("a")
+    desk.submit("a", b"w")
+    desk.router.close_queue("a")
+    desk.open("a")
+    desk.link(1, "a", credit=9)
+
+    assert desk.submit("a", b"x") == [(1, 2, 1, 2)]
+    assert desk.sent() == [(1, [b"w"]), (1, [b"x"])]
+
+
+# Links
+
+
+def test_a_lane_is_opened_once() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a")
+
+    with pytest.raises(RemoteProtocolError, match="lane 0 is open already"):
+        desk.router.open_lane(link, 0, ["a"])
+
+
+def test_a_lane_takes_only_from_the_queues_of_its_mule() -> None:
+    desk = Desk("a", "b")
+    link = desk.link(1, "a")
+
+    with pytest.raises(RemoteProtocolError, match=r"'b'; allowed: \['a'\]"):
+        desk.router.open_lane(link, 1, ["a", "b"])
+
+
+def test_a_lane_leaves_out_a_queue_that_a_reload_took_away() -> None:
+    desk = Desk("a")
+
+    desk.link(1, "gone", "a", "a", credit=1)
+    desk.submit("a", b"x")
+
+    assert desk.sent() == [(1, [b"x"])]
+
+
+def test_credit_for_a_lane_that_is_not_open_is_an_error() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a")
+
+    with pytest.raises(RemoteProtocolError, match="lane 7, which is not open"):
+        desk.router.credit(link, 7, 1)
+
+
+def test_a_link_is_idle_until_it_has_something_and_after_it_is_done() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=1)
+    assert desk.router.is_idle(link)
+
+    desk.submit("a", b"x")
+    desk.sent()
+    assert not desk.router.is_idle(link)
+    desk.router.ack(link, 1, 1, 1)
+
+    assert desk.router.is_idle(link)
+
+
+# Leases
+
+
+def test_an_ack_ends_what_it_covers_and_counts_what_it_does_not() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=9)
+    other = desk.link(2, "a")
+    desk.submit("a", b"w", b"x", b"y", b"z")
+    desk.sent()
+
+    desk.router.ack(link, 2, 2, 1)
+    desk.router.ack(link, 2, 2, 1)
+    desk.router.ack(link, 1, 1, 2)
+    desk.router.ack(other, 4, 1, 1)
+
+    queue = desk.router.queues["a"]
+    assert (queue.acked, queue.leased, queue.count) == (2, 2, 2)
+    assert desk.router.late_count == 4
+    assert desk.router.links[link].handled == 2
+
+
+def test_a_nack_names_the_time_of_the_next_attempt() -> None:
+    desk = Desk("a", policy=KEEN)
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x")
+    desk.sent()
+
+    assert desk.nack(link, 1, delay=None) == Retry(MessageId(1), 2.0)
+
+    assert desk.sent() == []
+    desk.router.retry_due(MessageId(1))
+    assert desk.sent() == [(1, [b"x"])]
+    assert desk.nack(link, 1, attempt=2, delay=30.0) is not None
+
+
+def test_a_nack_without_delay_is_redelivered_before_younger_ones() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=1)
+    desk.submit("a", b"x", b"y")
+    desk.sent()
+
+    assert desk.nack(link, 1, delay=0.0) is None
+    desk.grant(link, 2)
+    runs = [run for _, run in desk.router.deliveries()]
+
+    assert [(run.first_id, run.attempts) for run in runs] == [(1, 1), (2, 0)]
+    assert desk.router.queues["a"].redelivered == 1
+
+
+def test_a_late_nack_is_refused_and_changes_nothing() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x")
+    desk.sent()
+
+    with pytest.raises(LeaseLostError):
+        desk.nack(link, 1, attempt=2)
+    with pytest.raises(LeaseLostError):
+        desk.nack(link, 7)
+
+    assert desk.router.queues["a"].leased == 1
+    assert desk.router.late_count == 2
+
+
+def test_a_rejected_message_is_dead_at_once() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x", b"y")
+    desk.sent()
+
+    assert desk.nack(link, 2, is_final=True) is None
+
+    (letter,) = desk.router.queues["a"].dead
+    assert (letter.id, letter.body, letter.attempts) == (2, b"y", 1)
+    assert letter.reason is DeadReason.REJECTED
+    assert letter.error == {"type": "Oops"}
+    assert (letter.accepted_at, letter.died_at) == (0.0, 9.0)
+
+
+def test_a_message_is_dead_when_its_attempts_are_spent() -> None:
+    desk = Desk("a", policy=KEEN)
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x")
+
+    for attempt in (1, 2, 3):
+        desk.sent()
+        desk.nack(link, 1, attempt)
+
+    queue = desk.router.queues["a"]
+    (letter,) = queue.dead
+    assert (letter.attempts, letter.reason) == (3, DeadReason.ATTEMPTS)
+    assert (queue.count, queue.bytes, queue.failed) == (0, 0, 3)
+
+
+def test_an_unknown_retry_is_ignored() -> None:
+    desk = Desk("a")
+
+    desk.router.retry_due(MessageId(7))
+
+    assert desk.sent() == []
+
+
+def test_what_a_link_gives_back_spends_no_attempt_and_keeps_its_place() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=3)
+    desk.submit("a", b"w", b"x", b"y", b"z")
+    desk.sent()
+
+    desk.router.give_back(link, 2, 5)
+    desk.link(2, "a", credit=9)
+    runs = [run for _, run in desk.router.deliveries()]
+
+    assert [(run.first_id, run.count, run.attempts) for run in runs] == [
+        (2, 2, 0),
+        (4, 1, 0),
+    ]
+    assert desk.router.late_count == 3
+
+
+# Deaths
+
+
+def test_only_what_was_in_hand_at_a_death_spends_an_attempt() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"v", b"w", b"x", b"y", b"z")
+    desk.sent()
+
+    losses = desk.gone(link, 1, 3)
+
+    assert (losses.in_hand, losses.dead) == ([2, 4], [])
+    assert (losses.untouched, losses.done) == (1, 2)
+    queue = desk.router.queues["a"]
+    assert [(run.first_id, run.attempts) for run in queue.suspects] == [(2, 1), (4, 1)]
+    assert [(run.first_id, run.attempts) for run in queue.ready] == [(5, 0)]
+    assert (queue.acked, queue.leased, queue.redelivered) == (2, 0, 2)
+
+
+def test_a_mule_without_a_scoreboard_had_touched_nothing() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x", b"y")
+    desk.sent()
+
+    losses = desk.gone(link)
+
+    assert (losses.in_hand, losses.untouched) == ([], 2)
+    desk.link(2, "a", credit=9)
+    assert desk.sent() == [(2, [b"x", b"y"])]
+
+
+def test_a_message_in_whose_hands_mules_die_is_dead() -> None:
+    desk = Desk("a", policy=KEEN)
+    desk.submit("a", b"x")
+
+    for number in (1, 2):
+        link = desk.link(number, "a", credit=9)
+        desk.sent()
+        losses = desk.gone(link, 0)
+
+    assert losses.dead == losses.in_hand == [1]
+    (letter,) = desk.router.queues["a"].dead
+    assert (letter.crashes, letter.reason) == (2, DeadReason.CRASHES)
+    assert letter.error == {"type": "MuleDied"}
+
+
+def test_a_death_makes_room_for_those_who_wait() -> None:
+    desk = Desk("a", limits=Limits(max_messages=2))
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x", b"y", b"z")
+    desk.sent()
+
+    desk.gone(link, taken=1)
+
+    assert desk.router.take_answers() == [(1, 3, 1, 3)]
+
+
+def test_a_failed_message_does_not_keep_the_bytes_of_its_batch() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x", b"y" * 1000)
+    desk.sent()
+
+    desk.nack(link, 1, delay=60.0)
+    desk.router.ack(link, 2, 1, 1)
+
+    assert desk.router.queues["a"].bytes == BATCH_OVERHEAD_BYTES + 4 + 1
+
+
+def test_options_travel_with_the_messages() -> None:
+    desk = Desk("a")
+    desk.router.submit(1, 1, "a", Batch.of([b"x", b"y"]), b'{"n":1}', 0.0)
+    link = desk.link(1, "a", credit=1)
+    desk.link(2, "a", credit=1)
+
+    runs = [run for _, run in desk.router.deliveries()]
+
+    assert [run.options for run in runs] == [b'{"n":1}'] * 2
+    desk.nack(link, 1, is_final=True)
+    assert [letter.options for letter in desk.router.queues["a"].dead] == [b'{"n":1}']

@@ -105,8 +105,6 @@ def lateness_of(message: bytes) -> float:
     return float(sent) - float(planned)
 
 
-def nap_before(
-    planned: float, *, clock: Callable[[], float] = time.monotonic
-) -> float:
+def nap_before(planned: float, *, clock: Callable[[], float] = time.monotonic) -> float:
     """Return how many seconds to sleep until it is time to spin for *planned*."""
     return max(0.0, planned - clock() - _SPIN_S)

@@ -82,7 +82,9 @@ class Stage:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
+                # No session of its own: the kernel may share the cores out by session,
+                # and then a peer with more sessions would get more of them.
+                process_group=0,
             )
         self._processes[name] = process
         return process.pid
@@ -143,8 +145,10 @@ class Stage:
 
     def _tail_of(self, name: str) -> str:
         with suppress(FileNotFoundError):
-            tail = self._log_of(name).read_bytes()[-_LOG_TAIL_BYTES:].decode(
-                errors="replace"
+            tail = (
+                self._log_of(name)
+                .read_bytes()[-_LOG_TAIL_BYTES:]
+                .decode(errors="replace")
             )
             return f"\n[{name}] {tail.strip()}" if tail.strip() else ""
         return ""
@@ -163,3 +167,9 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
+    # Members of the group that became ours, if this process is a subreaper.
+    deadline = time.monotonic() + _STOP_S
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-process.pid, os.WNOHANG) == (0, 0):
+                time.sleep(0.001)

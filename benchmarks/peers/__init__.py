@@ -1,3 +1,3 @@
-"""How each peer is started for a round; what then runs in its processes is elsewhere."""
+"""How each peer is started for a round; what runs in its processes is elsewhere."""
 
 __all__ = ()

@@ -17,8 +17,9 @@ _PROGRAMS = _ROOT / "benchmarks" / "programs"
 
 
 @contextmanager
-def start(stage: Stage, _scenario: str) -> Iterator[int | None]:
+def start(stage: Stage, scenario: str) -> Iterator[int | None]:
     """Start everything; the programs read the scenario from their environment."""
+    is_yielding = scenario.startswith("yielding")
     beside_python = Path(sys.executable).parent
     uwsgi = shutil.which("uwsgi", path=str(beside_python)) or shutil.which("uwsgi")
     if uwsgi is None:
@@ -30,6 +31,7 @@ def start(stage: Stage, _scenario: str) -> Iterator[int | None]:
         uwsgi,
         "--master",
         "--no-orphans",
+        f"--env=PYMULE_BENCH_YIELD={int(is_yielding)}",
         f"--socket={stage.socket}",
         f"--virtualenv={sys.prefix}",
         f"--pythonpath={_ROOT}",

@@ -1,5 +1,8 @@
 """``multiprocessing.Queue``: this process sends, its child receives."""
 
+# Queue takes no argument when the program runs, only for the type checker.
+from __future__ import annotations
+
 import multiprocessing
 import os
 from multiprocessing.queues import Queue

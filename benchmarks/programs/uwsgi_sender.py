@@ -32,9 +32,14 @@ def flood() -> None:
     number = int(os.environ[COUNT])
     _warm_up()
     cpu, start = process_time(), monotonic()
-    for _ in range(number):
-        while not mule_msg(PAYLOAD, 1):
-            pass
+    if os.environ["PYMULE_BENCH_YIELD"] == "1":
+        for _ in range(number):
+            while not mule_msg(PAYLOAD, 1):
+                sleep(0)
+    else:
+        for _ in range(number):
+            while not mule_msg(PAYLOAD, 1):
+                pass
     note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
 
 

@@ -131,7 +131,8 @@ class Wire:
 
     def nudge(self) -> None:
         """Let who waits look again: there is more to send."""
-        os.eventfd_write(self._nudges, 1)
+        if not self._is_closed:
+            os.eventfd_write(self._nudges, 1)
 
     def close(self, reason: str | None = None) -> None:
         """End the conversation; tell the master the *reason* if there is one."""

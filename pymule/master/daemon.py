@@ -165,7 +165,8 @@ class Master:
         """Say READY when each mule is up or has failed once."""
         waits = [generation.started for generation in self.mules.current.values()]
         # A stop ends every generation, and with that these waits.
-        await asyncio.wait(waits)
+        if waits:
+            await asyncio.wait(waits)
         if self._stopping.is_set():
             return
         up = sum(started.result() for started in waits)

@@ -18,7 +18,16 @@ from typing import Final, TypedDict, cast
 from pymule.client.aio import Client
 from tests.conftest import MS, wait_until
 
-__all__ = ("LONG", "Daemon", "MuleRow", "QueueRow", "Status", "is_alive", "mule_of", "queue_of")
+__all__ = (
+    "LONG",
+    "Daemon",
+    "MuleRow",
+    "QueueRow",
+    "Status",
+    "is_alive",
+    "mule_of",
+    "queue_of",
+)
 
 LONG: Final = 20_000 * MS
 """Seconds that something may take which takes a few hundred milliseconds."""
@@ -126,9 +135,7 @@ class Daemon:
 
     def configure(self, text: str) -> None:
         """Write the file of settings: *text* after those that all tests need."""
-        head = (
-            f'socket = "{self.socket}"\nlog_format = "json"\npython_path = ["."]\n'
-        )
+        head = f'socket = "{self.socket}"\nlog_format = "json"\npython_path = ["."]\n'
         (self.directory / "new.toml").write_text(head + textwrap.dedent(text))
         (self.directory / "new.toml").replace(self.config)
 

@@ -116,88 +116,69 @@ def a_submit(sequence: int) -> bytes:
     return Submit(sequence, 0, 1, "mule", b"", batch.payload).pack()
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        pytest.param(b"GET / HTTP/1.1\r\n\r\n", "not a pymule frame", id="another protocol"),
-        pytest.param(HEADER.pack(4, 200, 0, 0) + b"abcd", "opcode", id="no opcode"),
-        pytest.param(
-            encode_frame(Opcode.HELLO, b"not json"), "not JSON", id="no JSON"
-        ),
-        pytest.param(
-            Hello({"protocol": [99, 99], "client": "x", "name": ""}).pack(),
-            "protocol versions 1 to 1 are spoken here",
-            id="another version",
-        ),
-        pytest.param(a_submit(1), "SUBMIT from a client while", id="no hello"),
-        pytest.param(b"", "no HELLO within 0.3 seconds", id="silence"),
-    ],
-)
+NO_HELLO = {
+    "another protocol": (b"GET / HTTP/1.1\r\n\r\n", "not a pymule frame"),
+    "no opcode": (HEADER.pack(4, 200, 0, 0) + b"abcd", "opcode"),
+    "no JSON": (encode_frame(Opcode.HELLO, b"not json"), "not JSON"),
+    "another version": (
+        Hello({"protocol": [99, 99], "client": "x", "name": ""}).pack(),
+        "protocol versions 1 to 1 are spoken here",
+    ),
+    "no name": (Hello({"protocol": [1, 1]}).pack(), "client id None"),
+    "no hello": (a_submit(1), "SUBMIT from a client while"),
+    "half a hello": (Hello({}).pack()[:-1], "no HELLO within 0.3 seconds"),
+    "silence": (b"", "no HELLO within 0.3 seconds"),
+}
+
+BROKEN_RULES = {
+    "too big a frame": (
+        HEADER.pack(1_048_577, Opcode.SUBMIT, 0, 0),
+        "frame of 1048577 bytes; max_frame_bytes is 1048576",
+    ),
+    "4 GiB": (
+        HEADER.pack(0xFFFF_FFFF, Opcode.SUBMIT, 0, 0),
+        "frame of 4294967295 bytes",
+    ),
+    "half a frame": (
+        a_submit(1)[:-1],
+        "not the rest of a frame within 0.3 seconds",
+    ),
+    "not a submit": (encode_frame(Opcode.SUBMIT, b"\xff" * 40), "SUBMIT"),
+    "a wrong count": (
+        Submit(1, 0, 3, "mule", b"", Batch.of([b"one"]).payload).pack(),
+        "batch",
+    ),
+    "a wrong target": (
+        Submit(1, 0, 1, "no target", b"", Batch.of([b"x"]).payload).pack(),
+        "no target",
+    ),
+    "a mule's verb": (encode_frame(Opcode.READY, b""), "READY from a client"),
+    "garbage behind a message": (a_submit(1) + b"\xff" * 100, "not a pymule frame"),
+}
+
+
 async def test_who_does_not_say_a_proper_hello_is_told_why_and_dropped(
-    daemon: Daemon, data: bytes, reason: str
+    daemon: Daemon,
 ) -> None:
-    async with (
-        a_daemon_that_serves_others(daemon),
-        RawClient.connected(daemon) as client,
-    ):
-        client.writer.write(data)
+    async with a_daemon_that_serves_others(daemon):
+        for name, (data, reason) in NO_HELLO.items():
+            async with RawClient.connected(daemon) as client:
+                client.writer.write(data)
 
-        assert reason in await client.farewell()
+                assert reason in await client.farewell(), name
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        pytest.param(
-            HEADER.pack(1_048_577, Opcode.SUBMIT, 0, 0),
-            "frame of 1048577 bytes; max_frame_bytes is 1048576",
-            id="too big a frame",
-        ),
-        pytest.param(
-            HEADER.pack(0xFFFF_FFFF, Opcode.SUBMIT, 0, 0),
-            "frame of 4294967295 bytes",
-            id="4 GiB",
-        ),
-        pytest.param(
-            a_submit(1)[:-1],
-            "not the rest of a frame within 0.3 seconds",
-            id="half a frame",
-        ),
-        pytest.param(
-            encode_frame(Opcode.SUBMIT, b"\xff" * 40), "SUBMIT", id="not a submit"
-        ),
-        pytest.param(
-            Submit(1, 0, 3, "mule", b"", Batch.of([b"one"]).payload).pack(),
-            "batch",
-            id="a wrong count",
-        ),
-        pytest.param(
-            Submit(1, 0, 1, "no target", b"", Batch.of([b"x"]).payload).pack(),
-            "no target",
-            id="a wrong target",
-        ),
-        pytest.param(
-            encode_frame(Opcode.READY, b""), "READY from a client", id="a mule's verb"
-        ),
-        pytest.param(
-            a_submit(1) + b"\xff" * 100, "not a pymule frame", id="garbage behind a message"
-        ),
-    ],
-)
-async def test_who_breaks_a_rule_is_told_which_and_dropped(
-    daemon: Daemon, data: bytes, reason: str
-) -> None:
-    async with (
-        a_daemon_that_serves_others(daemon),
-        RawClient.connected(daemon) as client,
-    ):
-        await client.greet()
-        client.writer.write(data)
+async def test_who_breaks_a_rule_is_told_which_and_dropped(daemon: Daemon) -> None:
+    async with a_daemon_that_serves_others(daemon):
+        for name, (data, reason) in BROKEN_RULES.items():
+            async with RawClient.connected(daemon) as client:
+                await client.greet()
+                client.writer.write(data)
 
-        assert reason in await client.farewell()
+                assert reason in await client.farewell(), name
 
-    (record,) = daemon.records("client broke the protocol")
-    assert (record["client"], record["level"]) == ("raw", "WARNING")
+    records = daemon.records("client broke the protocol")
+    assert [record["client"] for record in records] == ["raw"] * len(BROKEN_RULES)
 
 
 async def test_who_leaves_in_the_middle_of_a_frame_is_forgotten(

@@ -1,4 +1,7 @@
-"""200 SIGKILLs under load: what was confirmed is handled, and attempts are known."""
+"""200 SIGKILLs under load: what was confirmed is handled, and attempts are known.
+
+A quarter of them by each seed: a test alone stays well below the timeouts.
+"""
 
 import asyncio
 import os
@@ -14,10 +17,10 @@ from pymule.client.aio import Client
 from tests.conftest import MS, wait_until
 from tests.daemon.harness import LONG, Daemon, Status
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90_000 * MS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60_000 * MS)]
 
-SEED: Final = 20_261_124
-KILLS: Final = 200
+SEEDS: Final = (1, 2, 3, 4)
+KILLS: Final = 200 // len(SEEDS)
 MAX_CRASHES: Final = 3
 
 # "took" is noted before and "did" after the work, which is a short wait, so that most
@@ -40,7 +43,7 @@ async def careful():
 
 async def work(message):
     note("took", message.id, message.attempt, message.body.decode())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.03)
     note("did", message.id, message.attempt, message.body.decode())
 """
 
@@ -55,7 +58,7 @@ def main():
 def work():
     for message in messages():
         note("took", message.id, message.attempt, message.body.decode())
-        time.sleep(0.01)
+        time.sleep(0.03)
         note("did", message.id, message.attempt, message.body.decode())
 """
 
@@ -112,8 +115,9 @@ class Sender:
         await self._client.flush()
 
 
-async def test_200_kills_lose_nothing_and_each_attempt_is_known(
-    daemon: Daemon,
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_kills_lose_nothing_and_each_attempt_is_known(
+    daemon: Daemon, seed: int
 ) -> None:
     daemon.program("gentle", ASYNC_PROGRAM)
     daemon.program("blunt", BLOCKING_PROGRAM)
@@ -133,7 +137,7 @@ async def test_200_kills_lose_nothing_and_each_attempt_is_known(
                 tasks.create_task(sender.stream())
             for sender in senders[2:]:
                 tasks.create_task(sender.send_one_by_one())
-            await _kill_mules(daemon)
+            await _kill_mules(daemon, seed)
             for sender in senders:
                 sender.is_told_to_stop = True
     end = await daemon.status_when(_is_all_settled)
@@ -143,9 +147,9 @@ async def test_200_kills_lose_nothing_and_each_attempt_is_known(
     assert await daemon.stop() == 0
 
 
-async def _kill_mules(daemon: Daemon) -> None:
+async def _kill_mules(daemon: Daemon, seed: int) -> None:
     """Kill mules, drawn by the seed, at moments that the work decides."""
-    draw = random.Random(SEED)  # noqa: S311  (repeatable, keeps no secret)
+    draw = random.Random(seed)  # noqa: S311  (repeatable, keeps no secret)
     killed: set[int] = set()
     while len(killed) < KILLS:
         rows = (await daemon.status())["mules"]
@@ -154,7 +158,7 @@ async def _kill_mules(daemon: Daemon) -> None:
         for pid in draw.sample(fresh, min(len(fresh), 2, KILLS - len(killed))):
             os.kill(pid, signal.SIGKILL)
             killed.add(pid)
-        await wait_until(_grows(daemon, by=draw.randrange(1, 1000)), within=LONG)
+        await wait_until(_grows(daemon, by=draw.randrange(1, 300)), within=LONG)
 
 
 def _grows(daemon: Daemon, by: int) -> Callable[[], bool]:

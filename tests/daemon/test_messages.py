@@ -133,7 +133,9 @@ async def test_a_full_queue_holds_its_sender_and_no_other(daemon: Daemon) -> Non
         await client.mule_msg("wait", 1)
         await client.mule_msgs(["a", "b"], 1)
         held = asyncio.create_task(client.mule_msg("c", 1))
-        await daemon.status_when(lambda status: queue_of(status, "mule1")["waiting"] == 1)
+        await daemon.status_when(
+            lambda status: queue_of(status, "mule1")["waiting"] == 1
+        )
         async with asyncio.timeout(LONG):
             for number in range(20):
                 await client.mule_msg(f"{number}", 2)

@@ -36,6 +36,7 @@ import pymule
 async def main():
     async for message in pymule.messages():
         if message.attempt > 1:
+            note("again")
             continue
         print("an ordinary line")
         print("an ordinary error", file=sys.stderr)
@@ -94,7 +95,7 @@ async def test_what_a_mule_writes_is_logged_line_by_line(daemon: Daemon) -> None
 
     async with daemon.client() as client:
         await client.mule_msg("write")
-    await daemon.logged("mule exited")
+    await daemon.noted("again")
 
     lines = daemon.records("mule output")
     assert {(line["mule"], line["name"]) for line in lines} == {(1, "writer")}

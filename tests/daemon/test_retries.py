@@ -81,8 +81,10 @@ async def test_a_message_whose_attempts_are_spent_is_a_dead_letter(
         good = await client.mule_msgs(["good"] * 20)
 
     status = await daemon.status_when(
-        lambda status: queue_of(status, "mule")["acked"] == 20
-        and queue_of(status, "mule")["dead"] == 1
+        lambda status: (
+            queue_of(status, "mule")["acked"] == 20
+            and queue_of(status, "mule")["dead"] == 1
+        )
     )
     queue = queue_of(status, "mule")
     assert (queue["failed"], queue["redelivered"]) == (3, 2)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -43,8 +44,10 @@ async def yard(
     spawner = functools.partial(Spawner, command=STAND_IN)
     monkeypatch.setattr(mules, "Spawner", spawner)
     yard = Yard(claim)
+    handler = signal.getsignal(signal.SIGCHLD)
     yield yard
     await yard.close()
+    signal.signal(signal.SIGCHLD, handler)
 
 
 @pytest.fixture

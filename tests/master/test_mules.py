@@ -233,7 +233,7 @@ async def test_a_second_stop_kills(yard: Yard) -> None:
 
 
 async def test_a_message_in_hand_for_too_long_kills_the_mule_after_its_stacks(
-    yard: Yard, logged: Logged
+    yard: Yard, logged: Logged, caplog: pytest.LogCaptureFixture
 ) -> None:
     program = (
         HOLD
@@ -255,9 +255,8 @@ rest()
 
     (harakiri,) = logged("harakiri")
     assert float(str(harakiri["in_hand_s"])) >= 200 * MS
-    assert [fields["trace"] for fields in logged("stacks of the mule")] == [
-        "here it hangs"
-    ]
+    assert len(logged("stacks of the mule")) == 1
+    assert "here it hangs" in caplog.text
     (exited, *_) = logged("mule exited")
     assert (exited["status"], exited["reason"]) == (-signal.SIGKILL, "harakiri")
     assert logged("messages redelivered")[0]["in_hand"] == [1]
@@ -297,12 +296,10 @@ rest()
 async def test_a_mule_that_breaks_the_protocol_is_killed_and_no_other(
     yard: Yard, logged: Logged, words: str, reason: str
 ) -> None:
-    await yard.open_ready(a_plan(a_spec(1, "be_ready(); rest()")))
-    pid = yard.pid()
+    await yard.open_ready(a_plan(a_spec()))
     bad = a_spec(2, f"be_ready(); {words}; rest()")
 
     await yard.reload(a_plan(yard.master.plan.mules[MuleId(1)], bad))
-    del pid
     await until(lambda: logged("link failed"))
     await until(lambda: any(f["mule"] == 2 for f in logged("mule exited")))
 

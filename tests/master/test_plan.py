@@ -189,7 +189,7 @@ def test_mules_are_told_where_the_socket_is_and_not_where_the_file_says(
 def test_what_counts_at_the_start_only_is_kept_to_be_compared(
     key: str, value: object, tmp_path: Path
 ) -> None:
-    before, after = plan_of(tmp_path), plan_of(tmp_path, **{key: value})
+    before, after = plan_of(tmp_path), plan_of(tmp_path, {}, **{key: value})
 
     differing = [k for k in before.at_start if before.at_start[k] != after.at_start[k]]
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -68,6 +69,14 @@ class LaneMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.board.close()
         self.loop.close()
+
+    @initialize(
+        hands=st.integers(1, 3), is_home=st.booleans(), limit=st.integers(1, 20)
+    )
+    def begin(self, hands: int, limit: int, *, is_home: bool) -> None:
+        self.hands = [Hand(self.lane) for _ in range(hands)]
+        self.lane.home = self.loop if is_home else None
+        self.grant(limit)
 
     # The link
 
@@ -221,9 +230,10 @@ class LaneMachine(RuleBasedStateMachine):
         self._previous_is_done(hand)
 
     @rule(data=st.data())
-    @precondition(lambda self: self.holds)
+    @precondition(lambda self: any(hand in self.holds for hand in self.hands))
     def nack(self, data: st.DataObject) -> None:
-        hand = data.draw(st.sampled_from(list(self.holds)))
+        holding = [hand for hand in self.hands if hand in self.holds]
+        hand = data.draw(st.sampled_from(holding))
 
         self.lane.nacked(self.holds[hand])
 
@@ -287,7 +297,7 @@ class LaneMachine(RuleBasedStateMachine):
 
 TestLaneMachine = LaneMachine.TestCase
 TestLaneMachine.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+    max_examples=200, stateful_step_count=40, deadline=None
 )
 
 

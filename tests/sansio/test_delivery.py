@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pymule.sansio.delivery import (
@@ -66,6 +66,7 @@ def test_a_death_spends_an_attempt_too() -> None:
     assert POLICY.after_crash(attempts=5, crashes=1) == Bury(DeadReason.ATTEMPTS)
 
 
+@settings(deadline=None)
 @given(
     attempts=st.integers(1, 10_000),
     jitter=st.floats(0, 1, exclude_max=True),

@@ -1,7 +1,7 @@
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pymule.sansio.batch import Batch
@@ -80,6 +80,7 @@ def test_nothing_is_released_from_an_empty_link() -> None:
     assert link_with().release(1, 9, None) == []
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), max_size=6),
     first_id=st.integers(1, 40),

@@ -448,12 +448,14 @@ def test_a_message_in_whose_hands_mules_die_is_dead() -> None:
     desk = Desk("a", policy=KEEN)
     desk.submit("a", b"x")
 
+    losses = []
     for number in (1, 2):
         link = desk.link(number, "a", credit=9)
         desk.sent()
-        losses = desk.gone(link, 0)
+        losses.append(desk.gone(link, 0))
 
-    assert losses.dead == losses.in_hand == [1]
+    assert [loss.dead for loss in losses] == [[], [1]]
+    assert [loss.in_hand for loss in losses] == [[1], [1]]
     (letter,) = desk.router.queues["a"].dead
     assert (letter.crashes, letter.reason) == (2, DeadReason.CRASHES)
     assert letter.error == {"type": "MuleDied"}

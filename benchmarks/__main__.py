@@ -1,0 +1,16 @@
+"""``python -m benchmarks [NAME...]``: all questions, or those that are named."""
+
+from typing import Final
+
+from benchmarks import cli, latency, recovery, throughput
+
+__all__ = ("BENCHMARKS",)
+
+BENCHMARKS: Final[dict[str, cli.Benchmark]] = {
+    "throughput": throughput.answer,
+    "latency": latency.answer,
+    "recovery": recovery.answer,
+}
+
+if __name__ == "__main__":
+    cli.main(BENCHMARKS)

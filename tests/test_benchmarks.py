@@ -1,0 +1,112 @@
+"""The benchmarks run, with numbers too small to mean anything."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS
+from benchmarks.cli import run
+from benchmarks.peers import pymule, uwsgi
+from benchmarks.report import percentile, ratios, table
+from benchmarks.rounds import play
+from benchmarks.stage import PeerError, Stage
+
+TINY = ["--messages", "20", "--rounds", "1", "--peers", "pymule"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["throughput", "latency"])
+def test_a_benchmark_of_pymule_alone_prints_and_writes_its_figures(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "figures.json"
+
+    status = run(BENCHMARKS, [name, *TINY, "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"][name]
+    assert status == 0
+    assert written["question"] in capfd.readouterr().out
+    assert [one["messages"] for one in written["peers"]["pymule"]["rounds"]] == [20]
+
+
+@pytest.mark.slow
+def test_every_kill_is_followed_by_a_recovery(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+
+    status = run(BENCHMARKS, ["recovery", "--messages", "2", "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]["recovery"]
+    assert status == 0
+    assert written["failure"] is None
+    assert len(written["ms"]) == 2
+
+
+def test_a_stage_leaves_no_process_and_no_file_behind() -> None:
+    with Stage() as stage:
+        pid = stage.start("sleeper", "sleep", "60")
+        folder = stage.folder
+
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_process_that_ends_badly_fails_its_round_with_what_it_said() -> None:
+    with Stage() as stage:
+        stage.start("broken", "sh", "-c", "echo no luck; exit 3")
+
+        with pytest.raises(PeerError, match=r"broken ended with 3\n\[broken\] no luck"):
+            stage.wait("never")
+
+
+def test_a_note_that_does_not_come_fails_the_round() -> None:
+    with Stage() as stage, pytest.raises(PeerError, match="no note 'never' within 0 s"):
+        stage.wait("never", within=0)
+
+
+def test_a_peer_that_does_not_run_is_reported_and_the_others_go_on() -> None:
+
+    def round_of(peer: object) -> int:
+        if peer is uwsgi:
+            raise PeerError("not here")
+        return 7
+
+    outcomes = play([pymule, uwsgi], 2, round_of)
+
+    assert outcomes["pymule"].rounds == [7, 7]
+    assert outcomes["uWSGI mules"].failure == "did not run: not here"
+
+
+def test_an_unknown_benchmark_is_named_with_those_that_exist(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    status = run(BENCHMARKS, ["speed"])
+
+    assert status == os.EX_USAGE
+    assert "no benchmark speed; there are throughput, " in capfd.readouterr().err
+
+
+def test_the_environment_can_name_the_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ONLY", "nothing")
+
+    run(BENCHMARKS, [])
+
+    assert "no benchmark nothing" in capfd.readouterr().err
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    values = [5.0, 1.0, 4.0, 2.0, 3.0]
+
+    assert [percentile(values, share) for share in (0, 0.5, 0.99)] == [1, 3, 5]
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    assert ratios([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
+
+
+def test_a_table_lines_its_columns_up() -> None:
+    assert table(("", "ms"), [("pymule", "7")]) == ("        ms", "pymule   7")

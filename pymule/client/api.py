@@ -6,7 +6,8 @@ the connection closed.
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import threading
+from collections.abc import AsyncGenerator, Iterable, Sequence, Sized
 from threading import get_ident
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -21,6 +22,10 @@ __all__ = ("default_client", "farm_msg", "farm_msgs", "flush", "mule_msg", "mule
 # By thread, since a thread runs one loop at a time and its number is found in 34 ns
 # where the running loop takes 133 (CPython 3.11 asks the kernel for the pid).
 _clients: dict[int, Client] = {}
+# While there is one thread only, its client is found without asking for its number.
+# That dict of all threads is not in the type stubs.
+_threads: Sized = vars(threading)["_active"]
+_only_client: Client | None = None
 # Keeps each client's guard alive until its loop closes it.
 _guards: dict[Client, AsyncGenerator[None]] = {}
 _opening: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
@@ -56,7 +61,8 @@ async def mule_msg(
         )
         return await client.send(mule, message, options, confirm=confirm)
     # The short path: see farm_msg.
-    if (found := _clients.get(get_ident())) is not None:
+    found = _only_client if len(_threads) == 1 else _clients.get(get_ident())
+    if found is not None:
         pile = found.piles.get(mule)
         if pile is not None and message.__class__ is bytes and found.is_running():
             room = pile.room - len(message) - MESSAGE_COST
@@ -91,7 +97,8 @@ async def farm_msg(
         return await client.send(farm, message, options, confirm=confirm)
     # The short path: the open pile of this loop turn, nothing to await and nothing to
     # pack. Written out, because a call more costs a tenth of it.
-    if (found := _clients.get(get_ident())) is not None:
+    found = _only_client if len(_threads) == 1 else _clients.get(get_ident())
+    if found is not None:
         pile = found.piles.get(farm)
         if pile is not None and message.__class__ is bytes and found.is_running():
             room = pile.room - len(message) - MESSAGE_COST
@@ -148,10 +155,20 @@ async def default_client() -> Client:
         if client is None or client.loop is not loop:
             client = await Client().__aenter__()
             _drop_clients_of_closed_loops()
-            _clients[get_ident()] = client
+            _remember(client)
             guard = _guards[client] = _close_with_loop(client)
             await anext(guard)
     return client
+
+
+def _remember(client: Client | None) -> None:
+    """Make *client* the one of this thread."""
+    global _only_client  # noqa: PLW0603  (asked only when this is the only thread)
+    _only_client = client
+    if client is None:
+        _clients.pop(get_ident(), None)
+    else:
+        _clients[get_ident()] = client
 
 
 def _drop_clients_of_closed_loops() -> None:
@@ -172,7 +189,7 @@ async def _close_with_loop(client: Client) -> AsyncGenerator[None]:
     finally:
         _guards.pop(client, None)
         if _clients.get(get_ident()) is client:
-            del _clients[get_ident()]
+            _remember(None)
         try:
             async with asyncio.timeout(_LAST_FLUSH_S):
                 await client.flush()
@@ -195,6 +212,7 @@ def _forget_in_child() -> None:
             os.dup2(nothing, client.fd, inheritable=False)
     os.close(nothing)
     _inherited.append((dict(_clients), dict(_guards)))
+    _remember(None)
     _clients.clear()
     _guards.clear()
     _opening.clear()

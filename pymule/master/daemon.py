@@ -488,8 +488,9 @@ class Master:
         """Do what the router has decided since the last time."""
         for link, run in self.router.deliveries():
             self.mules.deliver(link, run)
-        self.clients.flush_all()
+        # The work leaves before the receipt.
         self.mules.flush_all()
+        self.clients.flush_all()
 
     def _welcome(self) -> JsonObject:
         return {

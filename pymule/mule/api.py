@@ -7,7 +7,8 @@ the message goes to another mule.
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Sized
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import get_ident
 from time import monotonic
@@ -27,15 +28,21 @@ running_hands: dict[object, Hand] = {}
 # By thread: the loop that runs there.
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
 
+# asyncio.current_task costs 250 ns on CPython 3.11, which asks the kernel for the pid
+# each time. As long as there is one thread only, its loop's task can be looked up in
+# 45; with more, 120. Remove when 3.12 is the floor.
+_current_tasks: dict[object, _Task] = {}
+_threads: Sized = (None, None)
+_only_loop: asyncio.AbstractEventLoop | None = None
+
 if sys.version_info >= (3, 12):
     _current_task: Callable[[], _Task | None] = asyncio.current_task
 else:
-    # Not in the type stubs: a dict of each running loop's task.
-    _current_tasks: dict[object, _Task] = vars(asyncio.tasks)["_current_tasks"]
+    # Neither is in the type stubs: each running loop's task, and all threads.
+    _current_tasks = vars(asyncio.tasks)["_current_tasks"]
+    _threads = vars(threading)["_active"]
 
     def _current_task() -> _Task | None:
-        # asyncio.current_task costs 250 ns on CPython 3.11, which asks the kernel for
-        # the pid each time; this costs 120. Remove when 3.12 is the floor.
         return _current_tasks.get(_loops.get(get_ident()))
 
 
@@ -59,8 +66,10 @@ async def mule_get_msg(
     Cancelling is safe: a message is taken only on return.
     """
     # The short path; why it is safe is told in the module of the inbox. Inlined, and
-    # without a clock: a call more costs 35 ns, the clock 130, of 360.
-    hand = running_hands.get(_current_task())
+    # without a clock: a call more costs 35 ns, the clock 130, of 310.
+    hand = running_hands.get(
+        _current_tasks.get(_only_loop) if len(_threads) == 1 else _current_task()
+    )
     if hand is not None and hand.key is farms:
         lane = hand.lane
         for body in lane.walk:
@@ -85,7 +94,9 @@ async def farm_get_msg(
 
     Cancelling is safe: a message is taken only on return.
     """
-    hand = running_hands.get(_current_task())
+    hand = running_hands.get(
+        _current_tasks.get(_only_loop) if len(_threads) == 1 else _current_task()
+    )
     if hand is not None and hand.key == farm:
         lane = hand.lane
         for body in lane.walk:
@@ -98,7 +109,8 @@ async def farm_get_msg(
 
 async def _get(caller: str, key: LaneKey, timeout: float | None) -> bytes:  # noqa: ASYNC109  (uWSGI's)
     here = runtime(caller)
-    _loops[get_ident()] = asyncio.get_running_loop()
+    global _only_loop  # noqa: PLW0603  (the loop of the only thread, if it is)
+    _only_loop = _loops[get_ident()] = asyncio.get_running_loop()
     if timeout is None:
         return await here.get(key)
     async with asyncio.timeout(timeout):

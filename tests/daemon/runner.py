@@ -24,7 +24,7 @@ from pymule.sansio.supervision import RestartPolicy
 __all__ = ("main",)
 
 
-def main(path: Path, policies: dict[str, dict[str, float]]) -> int:
+def main(path: Path, policies: dict[str, dict[str, int]]) -> int:
     """Serve until stopped; return the exit status of pymuled."""
     sink = LogSink(sys.stderr, JsonFormatter())
     for name in ("pymule", "asyncio"):

@@ -10,7 +10,16 @@ import pytest
 from pymule.sansio.batch import Batch
 from pymule.sansio.frame import HEADER, Opcode, encode_frame
 from pymule.sansio.session import Role, Session
-from pymule.sansio.verbs import Call, Close, Confirm, Hello, Submit, Verb, Welcome
+from pymule.sansio.verbs import (
+    Call,
+    Close,
+    Confirm,
+    Hello,
+    JsonObject,
+    Submit,
+    Verb,
+    Welcome,
+)
 from tests.conftest import MS
 from tests.daemon.harness import LONG, Daemon
 
@@ -50,7 +59,11 @@ class RawClient:
 
     async def greet(self) -> None:
         """Shake hands."""
-        hello = {"protocol": [1, 1], "client": f"raw {id(self)}", "name": "raw"}
+        hello: JsonObject = {
+            "protocol": [1, 1],
+            "client": f"raw {id(self)}",
+            "name": "raw",
+        }
         self.writer.write(Hello(hello).pack())
         (welcome,) = await self.answers()
         assert isinstance(welcome, Welcome)
@@ -184,11 +197,13 @@ async def test_who_breaks_a_rule_is_told_which_and_dropped(daemon: Daemon) -> No
 async def test_who_leaves_in_the_middle_of_a_frame_is_forgotten(
     daemon: Daemon,
 ) -> None:
-    async with a_daemon_that_serves_others(daemon):
-        async with RawClient.connected(daemon) as client:
-            await client.greet()
-            client.writer.write(a_submit(1)[:-1])
-            await client.writer.drain()
+    async with (
+        a_daemon_that_serves_others(daemon),
+        RawClient.connected(daemon) as client,
+    ):
+        await client.greet()
+        client.writer.write(a_submit(1)[:-1])
+        await client.writer.drain()
 
 
 async def test_who_is_always_in_the_middle_of_a_frame_is_in_time(

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from tests.conftest import MS
-from tests.daemon.harness import LONG, Daemon, mule_of
+from tests.daemon.harness import Daemon, mule_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(40_000 * MS)]
 

@@ -75,17 +75,22 @@ def log(
 
 
 class TextFormatter(logging.Formatter):
-    """A record as one line of text; an exception adds lines that start with a bar."""
+    """A record as one line of text; an exception adds lines that start with a bar.
+
+    What a mule printed, in the field ``line``, comes last and behind a bar, as it is:
+    ``... INFO pymule.mule mule=3 name=busy stream=stdout | whatever it says``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and those of a traceback, without a last newline."""
-        parts = [
-            _timestamp(record),
-            record.levelname,
-            record.name,
-            escape_controls(record.getMessage()),
-        ]
-        parts += [f"{key}={_text_value(v)}" for key, v in _fields_of(record).items()]
+        parts = [_timestamp(record), record.levelname, record.name]
+        fields = dict(_fields_of(record))
+        printed = fields.pop("line", None)
+        if printed is None:
+            parts.append(escape_controls(record.getMessage()))
+        parts += [f"{key}={_text_value(value)}" for key, value in fields.items()]
+        if printed is not None:
+            parts.append(f"| {escape_controls(str(printed))}")
         lines = [" ".join(parts)]
         lines += [_TRACE + escape_controls(line) for line in _trace_of(self, record)]
         return "\n".join(lines)

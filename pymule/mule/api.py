@@ -11,7 +11,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sized
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import get_ident
-from time import monotonic
 
 from pymule.mule.inbox import Hand
 from pymule.mule.message import Message
@@ -146,7 +145,7 @@ async def _take(caller: str, key: LaneKey) -> Message:
     hand = await here.new_hand(key)
     try:
         with here.lock:
-            hand.lane.measure(monotonic())
+            here.measure(hand.lane)
         body = await here.take(hand)
     except BaseException:
         here.done(hand)

@@ -195,8 +195,10 @@ class Lane:
         self.waiting = 0
         self._credit = credit
         self.window = credit or 0
-        # Seconds a message takes, smoothed; and since when, from which position.
-        self._service_s = 0.0
+        # Of late, the older the less: seconds spent on messages, and on how many. And
+        # since when, from which position, it is counted on.
+        self._busy_s = 0.0
+        self._busy_count = 0.0
         self._mark_s = 0.0
         self._mark = 0
         # Up to here everything was acknowledged, but for the holes.
@@ -279,9 +281,13 @@ class Lane:
         position = self.position
         count = position - self._mark
         if count > 0 and not self.waiting and self._credit is None:
-            sample = (now - self._mark_s) / count
-            self._service_s += (sample - self._service_s) / (2 if self.window else 1)
-            self.window = min(int(_WINDOW_S / max(self._service_s, 1e-9)), _WINDOW_MAX)
+            # Sums, not a mean of means: of consumers that ask at the same time only the
+            # first brings the time, and the others would make the lane seem fast.
+            keep = 1 - 1 / (len(self.hands) + 1)
+            self._busy_s = self._busy_s * keep + now - self._mark_s
+            self._busy_count = self._busy_count * keep + count
+            service_s = max(self._busy_s / self._busy_count, 1e-9)
+            self.window = min(int(_WINDOW_S / service_s), _WINDOW_MAX)
         self.mark(now)
 
     def mark(self, now: float) -> None:
@@ -297,7 +303,7 @@ class Lane:
         """What was held here did not get done: hold nothing for a while."""
         if self._credit is None:
             self.window = 0
-            self._service_s = _WINDOW_S * 2
+            self._busy_s, self._busy_count = _WINDOW_S * 2, 1.0
 
     @property
     def is_credit_due(self) -> bool:
@@ -311,11 +317,16 @@ class Lane:
             is_starving = self.waiting and self.limit <= self.received
             if not is_starving and wanted - self.limit < max(1, self.window // 2):
                 return None
-        elif self.window or wanted == self.limit or self.limit <= self.received:
+        elif self.limit - wanted <= self.window or self.limit <= self.received:
             return None
         self.limit = max(wanted, self.received)
         self.limit_ever = max(self.limit_ever, self.limit)
         return self.limit
+
+    @property
+    def has_too_much(self) -> bool:
+        """Whether more lies here than the window grew down to."""
+        return self.untaken > 2 * max(self.window, self.waiting)
 
     def stop(self) -> int:
         """Ask for nothing more; return the limit to tell the master."""

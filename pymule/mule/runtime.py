@@ -39,6 +39,8 @@ a name: that farm."""
 # Messages that a consumer may take before other tasks of its loop get a turn; a turn
 # costs 1 us on uvloop, a message 0.4.
 _TURN_COUNT: Final = 1024
+# How long an ack may wait for company, in seconds.
+_FLUSH_S: Final = 0.001
 # How long a message may lie here untouched before it goes back, in seconds.
 _STALL_S: Final = 0.05
 _TRACEBACK_CHARS: Final = 8_000
@@ -96,6 +98,7 @@ class Runtime:
         self._connection: Connection | None = None
         self._thread = threading.get_ident()
         self._is_flush_due = False
+        self._flushed_at = 0.0
         self._stall_timer: asyncio.TimerHandle | None = None
         self._stall_marks: dict[Lane, int] = {}
         self.is_draining = False
@@ -256,9 +259,17 @@ class Runtime:
     def let_go(self, hand: Hand) -> None:
         """The consumer of *hand* asks: what it had is done; under the lock."""
         hand.let_go()
-        hand.lane.measure(time.monotonic())
+        self.measure(hand.lane)
         self._close_orphans()
         self._close_dead_threads()
+
+    def measure(self, lane: Lane) -> None:
+        """A consumer of *lane* asks; under the lock."""
+        now = time.monotonic()
+        lane.measure(now)
+        if now - self._flushed_at > _FLUSH_S:
+            # It may find a message here each time, and so never wait.
+            self.flush_soon()
 
     def _close_orphans(self) -> None:
         # What a program that failed left in hand is not done, whoever still asks
@@ -481,6 +492,7 @@ class Runtime:
     def flush(self) -> None:
         """Send what is due of acks and credit; on the link's loop."""
         self._is_flush_due = False
+        self._flushed_at = time.monotonic()
         connection = self._connection
         if connection is None or connection.is_closed:
             return
@@ -548,6 +560,8 @@ class Runtime:
                 continue
             if self._stall_marks.get(lane) == lane.position:
                 lane.slow_down()
+                self._return(lane)
+            elif lane.has_too_much:
                 self._return(lane)
             else:
                 marks[lane] = lane.position

@@ -1,6 +1,5 @@
 """What a blocking program in a mule calls to get messages, from any thread."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,7 +52,7 @@ def receive(
     hand = here.new_thread_hand(key)
     try:
         with here.lock:
-            hand.lane.measure(time.monotonic())
+            here.measure(hand.lane)
         body = here.take_blocking(hand, timeout)
     except BaseException:
         here.done(hand)

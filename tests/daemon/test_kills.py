@@ -107,12 +107,13 @@ class Sender:
             self.confirmed[body] = await self._client.send(self._farm, body)
 
     async def stream(self) -> None:
-        """Wait for none, but for all at the end."""
+        """Wait for none, but for each fifty: what is sent has to be worked off."""
         while not self.is_told_to_stop:
-            body = f"{self._name}-{len(self.confirmed)}"
-            await self._client.send(self._farm, body, confirm=False)
-            self.confirmed[body] = 0
-        await self._client.flush()
+            for _ in range(50):
+                body = f"{self._name}-{len(self.confirmed)}"
+                await self._client.send(self._farm, body, confirm=False)
+                self.confirmed[body] = 0
+            await self._client.flush()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

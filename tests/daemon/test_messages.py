@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from pymule.client.reach import message_limit
 from pymule.errors import MessageTooBigError, QueueFullError, UnknownTargetError
 from tests.conftest import MS
 from tests.daemon.harness import LONG, Daemon, queue_of

@@ -403,3 +403,18 @@ def test_a_wrong_call_of_the_logger_does_not_reach_its_caller(
 
     assert "no number" in capsys.readouterr().err
     assert sink.tail(1) == []
+
+
+def test_what_a_mule_printed_comes_last_and_behind_a_bar() -> None:
+    record = logging.makeLogRecord(
+        {
+            "name": "pymule.mule",
+            "levelname": "INFO",
+            "msg": "mule output",
+            "fields": {"mule": 3, "stream": "stdout", "line": 'a="1" \x1b[2J'},
+        }
+    )
+
+    text = TextFormatter().format(record)
+
+    assert text.endswith('INFO pymule.mule mule=3 stream=stdout | a="1" \\x1b[2J')

@@ -404,7 +404,7 @@ def test_the_window_follows_the_service_time(board: Scoreboard) -> None:
     windows = []
     now = 0.0
     lane.mark(now)
-    for number, service_s in enumerate([0.0001] * 5 + [0.01] * 8 + [0.0001] * 8):
+    for number, service_s in enumerate([0.0001] * 5 + [0.01] * 8 + [0.0001] * 14):
         lane.waiting = 1
         lane.new_limit()
         lane.waiting = 0

@@ -40,10 +40,12 @@ max_frame_bytes = 1_048_576
 program = "echo.py"
 
 [[mule]]
+program = "idle.py"
 max_messages = 1
 when_full = "refuse"
 
 [[mule]]
+program = "idle.py"
 max_messages = 1
 
 [[farm]]
@@ -172,6 +174,7 @@ def test_the_help_of_send_loads_no_asyncio() -> None:
 def daemon(module_dir: Path) -> Iterator[Daemon]:
     """One daemon for all tests that leave it as it was."""
     (module_dir / "echo.py").write_text(ECHO)
+    (module_dir / "idle.py").write_text("import signal\nsignal.pause()\n")
     (module_dir / "pymule.toml").write_text(FILE)
     daemon = Daemon(module_dir, (), {})
     try:

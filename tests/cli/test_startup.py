@@ -109,8 +109,9 @@ def test_a_mule_that_had_to_be_killed_makes_it_1(
     assert "pymuled stopped killed=1 lost=0" in daemon.log
 
 
-def test_a_lost_message_makes_it_1(start: Start) -> None:
-    daemon = start("--mule", "--socket=s.sock")
+def test_a_lost_message_makes_it_1(start: Start, socket_dir: Path) -> None:
+    (socket_dir / "idle.py").write_text("import signal\nsignal.pause()\n")
+    daemon = start("--mule=idle.py", "--socket=s.sock")
     daemon.wait_for("pymuled ready")
     run_pymule(daemon.directory, "send", "--mule", "1", "never asked for")
 

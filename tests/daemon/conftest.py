@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from blockbuster import BlockBuster
 
 from tests.daemon.harness import Daemon
 
@@ -21,10 +20,8 @@ def pytest_asyncio_loop_factories() -> Mapping[
 
 
 @pytest.fixture
-def daemon(socket_dir: Path, blockbuster: BlockBuster) -> Iterator[Daemon]:
+def daemon(socket_dir: Path) -> Iterator[Daemon]:
     """A daemon that the test configures and starts."""
-    # Once for each connection, of a directory that was looked up a moment before.
-    blockbuster.functions["os.stat"].can_block_in("client/aio.py", "check_server")
     daemon = Daemon(socket_dir)
     yield daemon
     daemon.close()

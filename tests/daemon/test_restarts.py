@@ -29,6 +29,17 @@ async def main():
                 os.kill(os.getpid(), signal.SIGSEGV)
 """
 
+# Python waits at the end for the thread, which waits for ever.
+LINGERING = """
+import threading
+import pymule
+
+async def main():
+    message = await pymule.mule_get_msg()
+    note("took", message.decode())
+    threading.Thread(target=wait_for, args=["never"]).start()
+"""
+
 ONE_MULE = '[[mule]]\nprogram = "work:main"\n'
 NEVER = {"restarts": {"backoff_s": 1000, "backoff_max_s": 1000}}
 SOON = {"restarts": {"backoff_s": 0.01, "backoff_max_s": 0.01}}
@@ -153,6 +164,23 @@ async def test_a_program_that_cannot_be_loaded_is_told_of(daemon: Daemon) -> Non
     assert error["type"] == "ModuleNotFoundError"
     assert "no_such_module" in str(error["text"])
     assert await daemon.stop() == 0
+
+
+async def test_a_mule_that_lives_on_without_its_link_is_killed(
+    daemon: Daemon,
+) -> None:
+    daemon.program("work", LINGERING)
+    daemon.configure(ONE_MULE + "stop_timeout_s = 0.2")
+    await daemon.start(policies=SOON)
+
+    async with daemon.client() as client:
+        await client.mule_msg("end")
+        await daemon.logged("mule exited")
+        await client.mule_msg("again")
+    await daemon.noted("took", "again")
+
+    (exited, *_) = daemon.records("mule exited")
+    assert exited["reason"] == "it lived on without its link"
 
 
 async def test_a_mule_that_is_not_ready_in_time_is_killed(daemon: Daemon) -> None:

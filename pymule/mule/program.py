@@ -204,9 +204,12 @@ class _Mule:
         except BaseException as exc:  # noqa: BLE001  (the user's code)
             error = exc
         runtime.end_waits()
-        return asyncio.run_coroutine_threadsafe(
-            self._finish(runtime, error), loop
-        ).result()
+        ending = asyncio.run_coroutine_threadsafe(self._finish(runtime, error), loop)
+        status = ending.result()
+        # A thread that is inside the loop when the interpreter goes takes it down.
+        loop.call_soon_threadsafe(loop.stop)
+        link.join()
+        return status
 
     def _run_link(
         self, loop: asyncio.AbstractEventLoop, started: "Future[Runtime]"
@@ -214,6 +217,7 @@ class _Mule:
         asyncio.set_event_loop(loop)
         started.set_result(loop.run_until_complete(self._connect()))
         loop.run_forever()
+        loop.close()
 
     def _raise_exit(self, signum: int, frame: types.FrameType | None) -> None:
         del signum, frame

@@ -62,6 +62,19 @@ def work():
         note("did", message.id, message.attempt, message.body.decode())
 """
 
+# Never lets its loop turn between two messages, so that a kill finds some which are
+# done and not acknowledged.
+HASTY_PROGRAM = """
+import time
+import pymule
+
+async def main():
+    async for message in pymule.messages():
+        note("took", message.id, message.attempt, message.body.decode())
+        time.sleep(0.005)
+        note("did", message.id, message.attempt, message.body.decode())
+"""
+
 SETTINGS = f"""
     [shared]
     max_messages = 100
@@ -69,7 +82,11 @@ SETTINGS = f"""
 
     [[mule]]
     program = "gentle:main"
-    count = 4
+    count = 3
+
+    [[mule]]
+    program = "hasty:main"
+    credit = 20
 
     [[mule]]
     program = "blunt:main"
@@ -121,6 +138,7 @@ async def test_kills_lose_nothing_and_each_attempt_is_known(
     daemon: Daemon, seed: int
 ) -> None:
     daemon.program("gentle", ASYNC_PROGRAM)
+    daemon.program("hasty", HASTY_PROGRAM)
     daemon.program("blunt", BLOCKING_PROGRAM)
     daemon.configure(SETTINGS)
     quick = {"backoff_s": 0.01, "backoff_max_s": 0.01, "max_deaths": 10 * KILLS}

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Final
 
 from pymule.connection import Connection
-from pymule.errors import ConfigError, ProtocolError, RemoteProtocolError
+from pymule.errors import ConfigError, DrainingError, ProtocolError, RemoteProtocolError
 from pymule.master.clients import ClientPeer, Clients
 from pymule.master.control import Control
 from pymule.master.generation import Generation
@@ -184,6 +184,8 @@ class Master:
         log(_LOGGER, logging.INFO, "pymuled stops")
         self._notifier.stopping()
         self.clients.is_draining = True
+        # What waited for room would find it, be confirmed, and be lost.
+        self.router.refuse_waiting(DrainingError())
         if self._reloading is not None:
             self._reloading.cancel()
         generations = list(self.mules)

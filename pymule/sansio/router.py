@@ -149,6 +149,12 @@ class Router:
             # Those behind it may need less room.
             self._admit(queue)
 
+    def refuse_waiting(self, error: RefusedError) -> None:
+        """Refuse, for *error*, all that waits for room anywhere."""
+        for queue in self.queues.values():
+            while queue.waiting:
+                self._refuse(queue.waiting.popleft(), error)
+
     def take_answers(self) -> list[Answer]:
         """Return what senders are to be told since the last call, in this order."""
         answers, self._answers = self._answers, []

@@ -1,6 +1,7 @@
 import pytest
 
 from pymule.errors import (
+    DrainingError,
     LeaseLostError,
     QueueFullError,
     RemoteProtocolError,
@@ -198,6 +199,18 @@ def test_a_closed_queue_refuses_those_who_wait_and_those_who_come() -> None:
     assert isinstance(waited, UnknownTargetError)
     assert isinstance(came, UnknownTargetError)
     assert came.known == desk.router.targets == ["b"]
+
+
+def test_at_a_stop_those_who_wait_are_refused_and_what_is_queued_stays() -> None:
+    desk = Desk("a", "b", limits=Limits(max_messages=1))
+    desk.submit("a", b"w", b"x")
+
+    desk.router.refuse_waiting(DrainingError())
+
+    ((_, sequence, count, answer),) = desk.router.take_answers()
+    assert (sequence, count) == (2, 1)
+    assert isinstance(answer, DrainingError)
+    assert desk.router.queues["a"].count == 1
 
 
 def test_a_closed_queue_is_emptied_and_then_vanishes() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import pytest
+from blockbuster import BlockBuster
 
 from pymule.connection import Connection
 from pymule.mule import api
@@ -260,8 +261,13 @@ def mule() -> JsonObject:
 
 
 @pytest.fixture
-async def stage(mule: JsonObject) -> AsyncIterator[Stage]:
+async def stage(mule: JsonObject, blockbuster: BlockBuster) -> AsyncIterator[Stage]:
     """A runtime of mule 3, in farms busy and idle, that this process now is."""
+    # Threads and the loop share one lock, held for a few assignments and never while
+    # anything is waited for; now and then one finds it taken.
+    acquire = blockbuster.functions["threading.Lock.acquire"]
+    acquire.can_block_in("mule/runtime.py", [*vars(Runtime), "give_back"])
+    acquire.can_block_in("mule/api.py", "_take")
     stage = await _open_stage(mule)
     yield stage
     set_runtime(None)

@@ -695,8 +695,11 @@ def test_a_forked_child_has_a_connection_of_its_own(master: FakeMaster) -> None:
 def test_a_child_of_a_busy_parent_is_not_stuck(master: FakeMaster) -> None:
     done = run(
         """
-        import os, threading
+        import os, threading, warnings
         from pymule.sync import mule_msg
+
+        # From Python 3.12 on, os.fork warns of threads; they are what is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
 
         def send():
             for _ in range(300):

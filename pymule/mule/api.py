@@ -28,8 +28,8 @@ running_hands: dict[object, Hand] = {}
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
 
 # asyncio.current_task costs 250 ns on CPython 3.11, which asks the kernel for the pid
-# each time. The task of this thread's loop is found faster, and faster still while there
-# is one thread only: a whole get from a batch that is here takes 380 ns and 310.
+# each time. The task of this thread's loop is found faster, and faster still while
+# there is one thread only: a get from a batch that is here takes 380 ns and 310.
 # Remove when 3.12 is the floor.
 _current_tasks: dict[object, _Task] = {}
 _threads: Sized = (None, None)

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 
 __all__ = (
     "WIRE_ERRORS",
+    "BadCallError",
     "ConfigError",
     "ConnectionLostError",
     "DrainingError",
@@ -19,6 +20,8 @@ __all__ = (
     "MasterUnavailableError",
     "MessageTooBigError",
     "MuleSpawnError",
+    "NoFreeSignalError",
+    "NoHandlerError",
     "NotAllowedError",
     "NotInMuleError",
     "ProtocolError",
@@ -26,6 +29,7 @@ __all__ = (
     "QueueFullError",
     "RefusedError",
     "RemoteProtocolError",
+    "SignalConflictError",
     "SocketInUseError",
     "SocketSetupError",
     "UnknownTargetError",
@@ -208,6 +212,62 @@ class NotAllowedError(RefusedError):
     """The peer may not do this; ``reason`` names the rule."""
 
     code = 7
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SignalConflictError(RefusedError):
+    """Signal ``number`` has a handler, registered at ``place``; ``other`` is another.
+
+    One of them needs a number of its own, or none, which lets the master choose.
+    """
+
+    code = 9
+
+    def __init__(self, number: int, place: str, other: str) -> None:
+        super().__init__(
+            f"signal {number} is registered at {place}, and differently at {other}"
+        )
+        self.number = number
+        self.place = place
+        self.other = other
+
+
+class NoHandlerError(RefusedError):
+    """Nobody has a handler for signal ``number``, or nobody at its ``target``.
+
+    Those that have one are in ``known``.
+    """
+
+    code = 10
+
+    def __init__(self, number: int, target: str, known: Sequence[int]) -> None:
+        numbers = ", ".join(map(str, known)) or "none"
+        at = f" at its target {target!r}" if target else ""
+        super().__init__(
+            f"no handler for signal {number}{at}; there are handlers for: {numbers}"
+        )
+        self.number = number
+        self.target = target
+        self.known = list(known)
+
+
+class NoFreeSignalError(RefusedError):
+    """Each of the ``limit`` signals has a handler."""
+
+    code = 11
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"all {limit} signals are taken; give up one, or share one")
+        self.limit = limit
+
+
+class BadCallError(RefusedError):
+    """A call with a parameter that cannot be used; ``reason`` says which, and why."""
+
+    code = 12
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -18,7 +18,7 @@ from pymule.sansio.queue import SenderId
 from pymule.sansio.router import Answer, Router
 from pymule.sansio.session import choose_version
 from pymule.sansio.submissions import SubmissionLog
-from pymule.sansio.target import Target, TargetKind
+from pymule.sansio.target import Target
 from pymule.sansio.verbs import Confirm, Hello, JsonObject, Refuse, Submit, Welcome
 
 __all__ = ("ClientPeer", "Clients")
@@ -145,14 +145,9 @@ class Clients:
             raise DrainingError
         check_options(submit.options)
         try:
-            target = Target.parse(submit.target)
+            return str(Target.for_message(submit.target))
         except ValueError as exc:
             raise RemoteProtocolError(str(exc)) from exc
-        if target.kind is TargetKind.MULES:
-            raise RemoteProtocolError(
-                "a message goes to one mule; 'mules' are for signals"
-            )
-        return str(target)
 
     def take_answers(self) -> None:
         """Pass on what the router has for senders."""

@@ -2,16 +2,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymule.sansio.target import SHARED, MuleId, Target, TargetKind
+from pymule.sansio.target import SHARED, Target, TargetKind
 
 FARMS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", fullmatch=True)
+NUMBERS = st.integers(1, 999_999_999)
 TARGETS = st.one_of(
-    st.just(SHARED),
-    st.just(Target(TargetKind.MULES)),
-    st.integers(1, 999_999_999).map(
-        lambda number: Target(TargetKind.MULE, mule=MuleId(number))
+    st.sampled_from(
+        (
+            SHARED,
+            Target(TargetKind.ANY),
+            Target(TargetKind.MULES),
+            Target(TargetKind.WORKER),
+            Target(TargetKind.WORKERS),
+        )
     ),
-    FARMS.map(lambda name: Target(TargetKind.FARM, farm=name)),
+    NUMBERS.map(lambda number: Target(TargetKind.MULE, number)),
+    NUMBERS.map(lambda number: Target(TargetKind.WORKER_N, number)),
+    FARMS.map(lambda name: Target(TargetKind.FARM, name=name)),
+    st.just(Target(TargetKind.FUNCTION, name="package.module:Class.method")),
 )
 
 
@@ -20,7 +28,7 @@ def test_a_target_reads_back_what_it_writes(target: Target) -> None:
     assert Target.parse(str(target)) == target
 
 
-@given(text=st.text() | st.from_regex(r"(mule|mules|farm[:_])?[0-9a-z]*"))
+@given(text=st.text() | st.from_regex(r"(mules?|workers?|farm[:_]|func:)?[0-9a-z]*"))
 def test_whatever_can_be_read_has_one_spelling(text: str) -> None:
     try:
         target = Target.parse(text)
@@ -32,17 +40,33 @@ def test_whatever_can_be_read_has_one_spelling(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "mule", "mule0", "mule000"])
 def test_the_first_available_mule_has_several_names(text: str) -> None:
-    assert Target.parse(text) == SHARED
+    assert Target.for_message(text) == SHARED
     assert str(SHARED) == "mule"
 
 
+@pytest.mark.parametrize("text", ["worker", "worker0"])
+def test_so_has_the_first_available_worker(text: str) -> None:
+    assert Target.for_signal(text) == Target(TargetKind.WORKER)
+
+
+@pytest.mark.parametrize("text", ["mules", "worker", "worker2", "workers"])
+def test_a_message_goes_to_one_mule(text: str) -> None:
+    with pytest.raises(ValueError, match="is for signals"):
+        Target.for_message(text)
+
+
+def test_a_signal_does_not_go_to_a_function() -> None:
+    with pytest.raises(ValueError, match="is for messages"):
+        Target.for_signal("func:app:work")
+
+
 def test_a_mule_is_named_by_its_number() -> None:
-    assert Target.parse("mule12") == Target(TargetKind.MULE, mule=MuleId(12))
+    assert Target.parse("mule12") == Target(TargetKind.MULE, 12)
     assert str(Target.parse("mule007")) == "mule7"
 
 
 def test_a_farm_is_named_in_our_way_or_in_the_way_of_uwsgi() -> None:
-    farm = Target(TargetKind.FARM, farm="busy")
+    farm = Target(TargetKind.FARM, name="busy")
 
     assert Target.parse("farm:busy") == farm
     assert Target.parse("farm_busy") == farm
@@ -68,7 +92,9 @@ def test_all_mules_are_a_target_of_their_own() -> None:
         "mule" + "9" * 10,
         "mule" + "9" * 100_000,
         "Mule",
-        "worker",
+        "worker-1",
+        "func:app",
+        "func:app:a b",
         "12",
     ],
     ids=lambda text: ascii(text[:16]),

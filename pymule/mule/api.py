@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import get_ident
 
 from pymule.mule.inbox import Hand
+from pymule.mule.link import LaneKey
 from pymule.mule.message import Message
 from pymule.mule.process import runtime
-from pymule.mule.runtime import LaneKey
 
 __all__ = ("farm_get_msg", "messages", "mule_get_msg", "receive", "running_hands")
 
@@ -143,15 +143,15 @@ async def _receive(key: LaneKey) -> AsyncIterator[Message]:
 
 async def _take(caller: str, key: LaneKey) -> Message:
     here = runtime(caller)
-    hand = await here.new_hand(key)
+    hand = await here.hands.new(key)
     try:
         with here.lock:
-            here.measure(hand.lane)
+            here.link.measure(hand.lane)
         body = await here.take(hand)
     except BaseException:
-        here.done(hand)
+        here.hands.done(hand)
         raise
-    return Message(here, hand, body)
+    return Message(here.hands, hand, body)
 
 
 async def messages(
@@ -173,10 +173,10 @@ async def messages(
     """
     key = True if farm is None else farm
     if concurrency == 1:
-        here = runtime("messages")
+        hands = runtime("messages").hands
         while True:
             body = await _get("messages", key, None)
-            yield Message(here, here.hand_of_current_task(), body)
+            yield Message(hands, hands.of_current_task(), body)
     out: list[Message] = []
     settled = asyncio.Event()
     while True:

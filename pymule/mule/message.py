@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import Self
 
 from pymule.errors import LeaseLostError
+from pymule.mule.hands import Hands, describe_error
 from pymule.mule.inbox import Hand
-from pymule.mule.runtime import Runtime, describe_error
 from pymule.sansio.options import unpack_headers
 
 __all__ = ("Message",)
@@ -27,9 +27,9 @@ class Message:
 
     __slots__ = (
         "_hand",
+        "_hands",
         "_options",
         "_position",
-        "_runtime",
         "attempt",
         "body",
         "id",
@@ -37,12 +37,12 @@ class Message:
         "source",
     )
 
-    def __init__(self, runtime: Runtime, hand: Hand, body: bytes) -> None:
+    def __init__(self, hands: Hands, hand: Hand, body: bytes) -> None:
         position = hand.position
         if position is None:
             raise AssertionError("made right after the message was taken")
         arrival = hand.lane.arrival_of(position)
-        self._runtime = runtime
+        self._hands = hands
         self._hand = hand
         self._position: int | None = position
         # Called when the message is settled.
@@ -69,7 +69,7 @@ class Message:
         Raises:
             LeaseLostError: It was settled before; nothing changes.
         """
-        self._runtime.done(self._settle())
+        self._hands.done(self._settle())
 
     def nack(self, delay: float | None = None, reason: str = "") -> None:
         """Give the message back; it spends an attempt.
@@ -85,7 +85,7 @@ class Message:
         if delay is not None and not 0 <= delay < float("inf"):
             raise ValueError(f"delay {delay} seconds; allowed: from 0, finite")
         error: dict[str, object] = {"type": "Nack", "text": reason}
-        self._runtime.nack(self._settle(), error, delay=delay)
+        self._hands.nack(self._settle(), error, delay=delay)
 
     def _settle(self) -> Hand:
         if self.is_settled:
@@ -109,7 +109,7 @@ class Message:
         if exc is None:
             self.ack()
         else:
-            self._runtime.nack(self._settle(), describe_error(exc))
+            self._hands.nack(self._settle(), describe_error(exc))
 
     async def __aenter__(self) -> Self:
         return self

@@ -27,9 +27,9 @@ def runtime(caller: str) -> Runtime:
 
 def mule_id() -> int:
     """Return the number of this mule, or 0 outside of one."""
-    return 0 if _runtime is None else _runtime.mule_id
+    return 0 if _runtime is None else _runtime.link.mule_id
 
 
 def in_farm(name: str) -> bool:
     """Tell whether this process is a mule of the farm *name*."""
-    return _runtime is not None and name in _runtime.farms
+    return _runtime is not None and name in _runtime.link.farms

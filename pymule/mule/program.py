@@ -27,8 +27,9 @@ from typing import Final
 import uvloop
 
 from pymule.mule import api
+from pymule.mule.hands import describe_error
 from pymule.mule.process import set_runtime
-from pymule.mule.runtime import Runtime, describe_error
+from pymule.mule.runtime import Runtime
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session
 from pymule.sansio.verbs import Close, Hello, JsonObject, Welcome
@@ -162,10 +163,10 @@ class _Mule:
         runtime = await self._connect()
         loop = asyncio.get_running_loop()
         # In a blocking mule the tasks are the link's, and of no interest.
-        runtime.on_stacks = self._write_task_stacks
+        runtime.link.on_stacks = self._write_task_stacks
         task = loop.create_task(_outcome(program), name="pymule program")
         loop.add_signal_handler(signal.SIGTERM, self._stop_task, task)
-        runtime.ready()
+        runtime.link.ready()
         try:
             error = await task
         except asyncio.CancelledError as exc:
@@ -192,9 +193,9 @@ class _Mule:
         link.start()
         runtime = started.result()
         if is_loaded:
-            runtime.ready()
+            runtime.link.ready()
         else:
-            loop.call_soon_threadsafe(loop.call_later, _READY_S, runtime.ready)
+            loop.call_soon_threadsafe(loop.call_later, _READY_S, runtime.link.ready)
         _nudge_at_signals(runtime)
         signal.signal(signal.SIGTERM, self._raise_exit)
         error: BaseException | None = None
@@ -229,8 +230,8 @@ class _Mule:
     async def _connect(self) -> Runtime:
         loop = asyncio.get_running_loop()
         runtime = Runtime(loop, self._board, self._mule, api.running_hands)
-        runtime.on_orphaned = _exit_orphaned
-        await runtime.connect(self._session, self._sock)
+        runtime.link.on_orphaned = _exit_orphaned
+        await runtime.link.connect(self._session, self._sock)
         self._runtime = runtime
         set_runtime(runtime)
         return runtime
@@ -257,13 +258,13 @@ class _Mule:
     def _thread_raised(self, args: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(args)
         if self._runtime is not None and args.thread and args.exc_value:
-            self._runtime.thread_failed(args.thread, args.exc_value)
+            self._runtime.hands.thread_failed(args.thread, args.exc_value)
 
     def _write_task_stacks(self) -> None:
         """Write where each asyncio task waits; threads are written by faulthandler."""
         if self._runtime is None:
             raise AssertionError("called by it")
-        tasks = asyncio.all_tasks(self._runtime.loop)
+        tasks = asyncio.all_tasks(self._runtime.link.loop)
         text = "".join(line for task in tasks for line in _stack_of(task))
         with suppress(OSError):
             os.write(self._stacks, text.encode(errors="backslashreplace"))
@@ -299,7 +300,8 @@ def _nudge_at_signals(runtime: Runtime) -> None:
         os.read(reader, 4096)
         runtime.nudge_main_thread()
 
-    runtime.loop.call_soon_threadsafe(runtime.loop.add_reader, reader, came)
+    loop = runtime.link.loop
+    loop.call_soon_threadsafe(loop.add_reader, reader, came)
 
 
 async def _outcome(

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pymule.mule.link import LaneKey
 from pymule.mule.message import Message
 from pymule.mule.process import runtime
-from pymule.mule.runtime import LaneKey
 
 __all__ = ("farm_get_msg", "messages", "mule_get_msg", "receive")
 
@@ -49,15 +49,15 @@ def receive(
     """
     here = runtime("receive")
     key: LaneKey = True if farm is None else farm
-    hand = here.new_thread_hand(key)
+    hand = here.hands.new_in_thread(key)
     try:
         with here.lock:
-            here.measure(hand.lane)
+            here.link.measure(hand.lane)
         body = here.take_blocking(hand, timeout)
     except BaseException:
-        here.done(hand)
+        here.hands.done(hand)
         raise
-    with Message(here, hand, body) as message:
+    with Message(here.hands, hand, body) as message:
         yield message
 
 
@@ -71,4 +71,4 @@ def messages(farm: str | None = None) -> Iterator[Message]:
     key: LaneKey = True if farm is None else farm
     while True:
         body = here.get_blocking(key, None)
-        yield Message(here, here.hand_of_current_thread(), body)
+        yield Message(here.hands, here.hands.of_current_thread(), body)

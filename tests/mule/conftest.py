@@ -14,6 +14,8 @@ from blockbuster import BlockBuster
 
 from pymule.connection import Connection
 from pymule.mule import api
+from pymule.mule.hands import Hands
+from pymule.mule.link import MuleLink
 from pymule.mule.process import set_runtime
 from pymule.mule.runtime import Runtime
 from pymule.sansio.batch import pack_bodies
@@ -33,7 +35,7 @@ from pymule.sansio.verbs import (
 from pymule.scoreboard import BOARD_BYTES, Scoreboard
 from tests.conftest import wait_until
 
-__all__ = ("MULE", "Letter", "Master", "Stage", "new_board")
+__all__ = ("MULE", "Letter", "Master", "Stage", "new_board", "stop")
 
 MULE: JsonObject = {"id": 3, "name": "busy", "farms": ["busy", "idle"], "credit": None}
 V = TypeVar("V", bound=Verb)
@@ -211,9 +213,9 @@ class Stage:
     async def all_heard(self) -> None:
         """Return when the master has heard all that the mule has to say by now."""
         for _ in range(3):
-            self.runtime.flush()
-            assert self.runtime._connection is not None
-            self.runtime._connection.send(_BARRIER)
+            self.runtime.link.flush()
+            assert self.runtime.link._connection is not None
+            self.runtime.link._connection.send(_BARRIER)
             heard = self.master.said.count(_BARRIER) + 1
             await wait_until(partial(self._heard_barriers, heard))
 
@@ -222,12 +224,19 @@ class Stage:
 
     def held_ids(self) -> list[int]:
         """Return the ids of what the scoreboard shows in hand."""
-        lanes = {lane.index: lane for lane in self.runtime._lanes.values()}
+        lanes = {lane.index: lane for lane in self.runtime.link.lanes.values()}
         found = []
         for held in self.board.held():
             arrival = lanes[held.lane].arrival_of(held.position)
             found.append(arrival.first_id + held.position - arrival.start)
         return sorted(found)
+
+
+async def stop(*tasks: asyncio.Task[bytes]) -> None:
+    """Cancel *tasks* and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def _open_stage(mule: JsonObject) -> Stage:
@@ -248,8 +257,8 @@ async def _open_stage(mule: JsonObject) -> Stage:
     board.sign()
     runtime = Runtime(loop, board, mule, api.running_hands)
     stage = Stage(master, runtime, board)
-    runtime.on_orphaned = lambda: stage.orphaned.append(True)
-    await runtime.connect(session, mule_end)
+    runtime.link.on_orphaned = lambda: stage.orphaned.append(True)
+    await runtime.link.connect(session, mule_end)
     set_runtime(runtime)
     return stage
 
@@ -266,18 +275,20 @@ async def stage(mule: JsonObject, blockbuster: BlockBuster) -> AsyncIterator[Sta
     # Threads and the loop share one lock, held for a few assignments and never while
     # anything is waited for; now and then one finds it taken.
     acquire = blockbuster.functions["threading.Lock.acquire"]
-    acquire.can_block_in("mule/runtime.py", [*vars(Runtime), "give_back"])
+    acquire.can_block_in("mule/runtime.py", [*vars(Runtime)])
+    acquire.can_block_in("mule/link.py", [*vars(MuleLink), "give"])
+    acquire.can_block_in("mule/hands.py", [*vars(Hands)])
     acquire.can_block_in("mule/api.py", "_take")
     stage = await _open_stage(mule)
     yield stage
     set_runtime(None)
     api.running_hands.clear()
-    if (timer := stage.runtime._stall_timer) is not None:
+    if (timer := stage.runtime.link._stall_timer) is not None:
         timer.cancel()
-    for connection in (stage.runtime._connection, stage.master.connection):
+    for connection in (stage.runtime.link._connection, stage.master.connection):
         assert connection is not None
         connection.abort()
         await connection.wait_closed()
-    stage.runtime._connection = None
+    stage.runtime.link._connection = None
     await asyncio.sleep(0)
     stage.board.close()

@@ -121,7 +121,7 @@ async def test_who_was_woken_and_cancelled_leaves_the_message_to_another(
     await wait_until(lambda: stage.master.limits.get(0) == 2)
 
     stage.master.submit(b"one")
-    lane = stage.runtime.lane(True)  # noqa: FBT003  (its key)
+    lane = stage.runtime.link.lane(True)  # noqa: FBT003  (its key)
     while not lane.received:
         await turns(1)
     first.cancel()
@@ -257,7 +257,7 @@ async def test_a_task_that_ends_with_nothing_in_hand_leaves_nothing(
     await asyncio.wait([task])
     await stage.all_heard()
 
-    assert not stage.runtime.hands
+    assert not stage.runtime.hands.by_owner
     assert not stage.master.all(Nack)
 
 
@@ -274,7 +274,7 @@ async def test_two_tasks_share_what_comes(stage: Stage) -> None:
         tasks.create_task(work("two"))
         await turns(3)
         ids = stage.master.submit(*[b"%d" % number for number in range(20)])
-    assert stage.runtime._orphans
+    assert stage.runtime.hands._orphans
     asking = asyncio.create_task(mule_get_msg())
     await wait_until(lambda: len(stage.master.acked) == 20)
 
@@ -320,7 +320,7 @@ async def test_a_farm_of_others_cannot_be_asked_for(stage: Stage) -> None:
 
 @pytest.mark.parametrize("mule", [{"id": 5, "farms": []}])
 async def test_a_mule_in_no_farm_cannot_ask_for_one(stage: Stage) -> None:
-    assert stage.runtime.mule_id == 5
+    assert stage.runtime.link.mule_id == 5
 
     with pytest.raises(ValueError, match="mule 5 is in no farm"):
         await farm_get_msg()

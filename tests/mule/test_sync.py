@@ -169,8 +169,8 @@ async def test_a_thread_that_raised_nacks(stage: Stage) -> None:
     await worker.end()
 
     # What the program's excepthook does.
-    stage.runtime.thread_failed(worker, KeyError("customer"))
-    stage.runtime.thread_failed(worker, KeyError("told twice"))
+    stage.runtime.hands.thread_failed(worker, KeyError("customer"))
+    stage.runtime.hands.thread_failed(worker, KeyError("told twice"))
     await wait_until(lambda: stage.master.all(Nack))
 
     (nack,) = stage.master.all(Nack)
@@ -185,9 +185,9 @@ async def test_a_thread_that_raised_with_nothing_in_hand_leaves_nothing(
     error = await worker.end()
     assert isinstance(error, TimeoutError)
 
-    stage.runtime.thread_failed(worker, error)
+    stage.runtime.hands.thread_failed(worker, error)
 
-    assert not stage.runtime.hands
+    assert not stage.runtime.hands.by_owner
 
 
 async def test_what_a_dead_thread_had_is_done_when_anyone_asks(stage: Stage) -> None:
@@ -201,7 +201,7 @@ async def test_what_a_dead_thread_had_is_done_when_anyone_asks(stage: Stage) -> 
 
     assert acked_at_its_end == []
     assert stage.master.acked == ids[:1]
-    assert len(stage.runtime.hands) == 1
+    assert len(stage.runtime.hands.by_owner) == 1
 
 
 async def test_receive_settles_in_a_thread(stage: Stage) -> None:
@@ -230,7 +230,7 @@ async def test_receive_in_a_thread_times_out_without_a_trace(stage: Stage) -> No
 
     assert isinstance(await Worker(work).end(), TimeoutError)
 
-    assert not stage.runtime.lane("busy").hands
+    assert not stage.runtime.link.lane("busy").hands
 
 
 async def test_messages_in_a_thread_acknowledges_at_the_next(stage: Stage) -> None:

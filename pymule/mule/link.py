@@ -1,0 +1,330 @@
+"""The link of a mule with its master: what goes over it, and when."""
+
+import asyncio
+import concurrent.futures
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from pymule.connection import Connection
+from pymule.errors import RemoteProtocolError
+from pymule.mule.inbox import Hand, Lane
+from pymule.sansio.session import Session
+from pymule.sansio.verbs import (
+    Ack,
+    Close,
+    Credit,
+    Deliver,
+    Drain,
+    JsonObject,
+    Nack,
+    Ready,
+    Return,
+    Stacks,
+    Verb,
+)
+from pymule.sansio.verbs import Lane as OpenLane
+from pymule.scoreboard import Scoreboard
+
+__all__ = ("LaneKey", "MuleLink", "in_home")
+
+LaneKey = bool | str | None
+"""``True`` and ``False``: ``mule_get_msg`` with and without farms; ``None``: any farm;
+a name: that farm."""
+
+# How long an ack may wait for company, in seconds.
+_FLUSH_S: Final = 0.001
+# How long a message may lie here untouched before it goes back, in seconds.
+_STALL_S: Final = 0.05
+
+
+class MuleLink:
+    """One end of the link, and the lanes that are open on it.
+
+    Args:
+        loop: Where it lives.
+        board: This process's page of shared memory.
+        mule: The ``mule`` object of the master's WELCOME.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, board: Scoreboard, mule: JsonObject
+    ) -> None:
+        self.loop = loop
+        self.mule_id = int(str(mule["id"]))
+        self.farms = [str(name) for name in _list(mule, "farms")]
+        # Guards everything below, all lanes and all hands, but for the short path of a
+        # lane's home loop.
+        self.lock = threading.Lock()
+        self.lanes: dict[LaneKey, Lane] = {}
+        # The thread of the loop.
+        self.thread = threading.get_ident()
+        self.is_draining = False
+        # What to do when the master is gone, or says STACKS or DRAIN.
+        self.on_orphaned: Callable[[], None] = _nothing
+        self.on_stacks: Callable[[], None] = _nothing
+        self.on_drain: Callable[[], None] = _nothing
+        self._board = board
+        credit = mule.get("credit")
+        self._credit = credit if isinstance(credit, int) else None
+        # Those of which the master has not heard.
+        self._new_lanes: list[Lane] = []
+        # Hands of nacked messages: closed when the kernel has the nack, so that a
+        # death in between is still seen as one with the message in hand.
+        self._nacked: list[Hand] = []
+        self._connection: Connection | None = None
+        self._is_flush_due = False
+        self._flushed_at = 0.0
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stall_marks: dict[Lane, int] = {}
+        self._is_ready = False
+
+    async def connect(self, session: Session, sock: socket.socket) -> None:
+        """Put the link, on which the hello was exchanged, on the loop."""
+        self.thread = threading.get_ident()
+        _, connection = await self.loop.create_unix_connection(
+            lambda: Connection(session, self), sock=sock
+        )
+        self._connection = connection
+
+    async def close(self, error: JsonObject | None) -> None:
+        """Send the last acks and the *error* that ended the program; close."""
+        connection = self._connection
+        # The master may close the link as soon as it has read our goodbye.
+        self.on_orphaned = _nothing
+        if connection is None:
+            return
+        self.flush()
+        if not connection.is_closed:
+            connection.send(Close({"error": error} if error else {}))
+        connection.close()
+        await connection.wait_closed()
+
+    # What consumers cause
+
+    def lane(self, key: LaneKey) -> Lane:
+        """Return the lane for *key*; open it on first use."""
+        lane = self.lanes.get(key)
+        if lane is not None:
+            return lane
+        sources = self._sources(key)
+        with self.lock:
+            lane = self.lanes.get(key)
+            if lane is None:
+                lane = Lane(len(self.lanes), key, sources, self._board, self._credit)
+                self.lanes[key] = lane
+                self._new_lanes.append(lane)
+        self.flush_soon()
+        self.ready()
+        return lane
+
+    def _sources(self, key: LaneKey) -> list[str]:
+        own = [f"mule{self.mule_id}", "mule"]
+        farms = [f"farm:{name}" for name in self.farms]
+        if key is True:
+            return own + farms
+        if key is False:
+            return own
+        if key is None:
+            if not farms:
+                raise ValueError(f"mule {self.mule_id} is in no farm")
+            return farms
+        if key not in self.farms:
+            known = ", ".join(self.farms) or "none"
+            raise ValueError(
+                f"mule {self.mule_id} is not in farm {key!r}; it is in: {known}"
+            )
+        return [f"farm:{key}"]
+
+    def ready(self) -> None:
+        """Tell the master, once, that the program is there."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._send(Ready())
+
+    def measure(self, lane: Lane) -> None:
+        """A consumer of *lane* asks; under the lock."""
+        now = time.monotonic()
+        lane.measure(now)
+        if now - self._flushed_at > _FLUSH_S:
+            # It may find a message here each time, and so never wait.
+            self.flush_soon()
+
+    def nack(self, hand: Hand, nack: Nack) -> None:
+        """Send *nack*, of what *hand* has; the hand is closed in the end."""
+        self._on_link(partial(self._send_nack, hand, nack))
+
+    def _send_nack(self, hand: Hand, nack: Nack) -> None:
+        # Both in one turn of the link: a flush in between would find nothing unsent
+        # and close the hand before the nack is under way.
+        with self.lock:
+            self._nacked.append(hand)
+        self._send_now(nack)
+
+    # Sending
+
+    def _send(self, verb: Verb) -> None:
+        self._on_link(partial(self._send_now, verb))
+
+    def _on_link(self, action: Callable[[], None]) -> None:
+        if threading.get_ident() == self.thread:
+            action()
+        else:
+            self.loop.call_soon_threadsafe(action)
+
+    def _send_now(self, verb: Verb) -> None:
+        if self._connection is not None and not self._connection.is_closed:
+            self._connection.send(verb)
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Send acks and credit in the next turn of the link's loop."""
+        if self._is_flush_due:
+            return
+        self._is_flush_due = True
+        if threading.get_ident() == self.thread:
+            self.loop.call_soon(self.flush)
+        else:
+            self.loop.call_soon_threadsafe(self.flush)
+
+    def flush(self) -> None:
+        """Send what is due of acks and credit; on the link's loop."""
+        self._is_flush_due = False
+        self._flushed_at = time.monotonic()
+        connection = self._connection
+        if connection is None or connection.is_closed:
+            return
+        with self.lock:
+            if self._nacked and not connection.unsent_bytes:
+                for hand in self._nacked:
+                    hand.close()
+                self._nacked.clear()
+            acks: list[tuple[int, int, int]] = []
+            for lane in self._new_lanes:
+                connection.send(OpenLane(lane.index, lane.sources))
+            self._new_lanes.clear()
+            for lane in self.lanes.values():
+                acks += lane.new_acks()
+                if not self.is_draining and (limit := lane.new_limit()) is not None:
+                    connection.send(Credit(lane.index, limit))
+            is_nacking = bool(self._nacked)
+        if acks:
+            connection.send(Ack(acks))
+        connection.flush()
+        self._board.beat(time.monotonic_ns())
+        if is_nacking:
+            self.flush_soon()
+
+    # What the master says
+
+    def connection_made(self, connection: Connection) -> None:
+        """The socket is on the loop; the conversation is another matter."""
+
+    def data_received(self, connection: Connection) -> None:
+        """Nothing to do before a frame is whole."""
+
+    def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
+        """Act on what the master says."""
+        for verb in verbs:
+            match verb:
+                case Deliver():
+                    try:
+                        self._arrived(verb)
+                    except RemoteProtocolError as exc:
+                        connection.fail(exc)
+                        return
+                case Drain():
+                    self.on_drain()
+                case Stacks():
+                    self.on_stacks()
+                case Close():
+                    self.connection_lost(connection, None)
+                case _:
+                    pass
+
+    def _arrived(self, deliver: Deliver) -> None:
+        with self.lock:
+            lanes = list(self.lanes.values())
+            if deliver.lane >= len(lanes):
+                raise RemoteProtocolError(f"lane {deliver.lane} is not open")
+            lanes[deliver.lane].arrive(deliver)
+        if self._stall_timer is None:
+            self._stall_timer = self.loop.call_later(_STALL_S, self._look_for_stalls)
+
+    def _look_for_stalls(self) -> None:
+        """Give back what lies here while its consumers are busy with something long."""
+        self._stall_timer = None
+        marks: dict[Lane, int] = {}
+        for lane in list(self.lanes.values()):
+            if not lane.untaken or lane.is_fixed:
+                continue
+            if self._stall_marks.get(lane) == lane.position:
+                lane.slow_down()
+                self.give_back(lane)
+            elif lane.has_too_much:
+                self.give_back(lane)
+            else:
+                marks[lane] = lane.position
+        self._stall_marks = marks
+        self.flush()
+        if marks:
+            self._stall_timer = self.loop.call_later(_STALL_S, self._look_for_stalls)
+
+    def give_back(self, lane: Lane) -> None:
+        """Send back what nobody took from *lane*, and ask for nothing."""
+
+        def give() -> None:
+            with self.lock:
+                acks, given = lane.new_acks(), lane.give_back()
+                limit = lane.stop()
+            for verb in (
+                Ack(acks) if acks else None,
+                Credit(lane.index, limit),
+                Return(given) if given else None,
+            ):
+                if verb is not None:
+                    self._send(verb)
+
+        in_home(lane, give)
+
+    def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
+        """The master is gone; a mule has no life of its own."""
+        del connection, reason
+        self.on_orphaned()
+
+
+def in_home(
+    lane: Lane, action: Callable[[], None]
+) -> concurrent.futures.Future[None] | None:
+    """Run *action* where no consumer of *lane* can be in the middle of a take.
+
+    Returns ``None`` when it has run, else a future that tells when.
+    """
+    home = lane.home
+    if home is None or not home.is_running() or home is _running_loop():
+        action()
+        return None
+
+    async def run() -> None:
+        action()
+
+    return asyncio.run_coroutine_threadsafe(run(), home)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _list(mule: JsonObject, name: str) -> list[object]:
+    value = mule.get(name, [])
+    return value if isinstance(value, list) else []
+
+
+def _nothing() -> None:
+    """The default of a hook."""

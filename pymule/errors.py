@@ -35,6 +35,7 @@ __all__ = (
     "UnknownTargetError",
     "UnsupportedError",
     "error_from_wire",
+    "error_of_reply",
 )
 
 
@@ -287,3 +288,18 @@ def error_from_wire(code: int, detail: Mapping[str, object]) -> RefusedError:
         return cls(**detail)
     except TypeError as exc:
         raise RemoteProtocolError(f"error {code} with detail {detail!r}") from exc
+
+
+def error_of_reply(value: Mapping[str, object]) -> PymuleError:
+    """Rebuild the exception that an error reply carries: ``code`` and ``detail``.
+
+    What is no error of ours becomes a :class:`RemoteProtocolError`.
+    """
+    match value:
+        case {"code": int(code), "detail": dict(detail)}:
+            try:
+                return error_from_wire(code, detail)
+            except RemoteProtocolError as exc:
+                return exc
+        case _:
+            return RemoteProtocolError(f"error reply {value!r}")

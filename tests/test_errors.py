@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pymule import errors
 from pymule.errors import (
     WIRE_ERRORS,
+    BadCallError,
     ConnectionLostError,
     DrainingError,
     FrameTooBigError,
@@ -17,17 +18,21 @@ from pymule.errors import (
     MasterUnavailableError,
     MessageTooBigError,
     MuleSpawnError,
+    NoFreeSignalError,
+    NoHandlerError,
     NotAllowedError,
     NotInMuleError,
     PymuleError,
     QueueFullError,
     RefusedError,
     RemoteProtocolError,
+    SignalConflictError,
     SocketInUseError,
     SocketSetupError,
     UnknownTargetError,
     UnsupportedError,
     error_from_wire,
+    error_of_reply,
 )
 
 REFUSALS: Final = (
@@ -40,6 +45,11 @@ REFUSALS: Final = (
     LeaseLostError(12, 3),
     UnsupportedError("the message option 'delay'"),
     NotAllowedError("only the owner may stop pymuled"),
+    SignalConflictError(17, "app.py:3", "other.py:9"),
+    NoHandlerError(17, "", []),
+    NoHandlerError(17, "mule2", [3, 18]),
+    NoFreeSignalError(256),
+    BadCallError("signal 300; allowed: 0 to 255"),
 )
 
 JSON_VALUES = st.none() | st.integers() | st.text() | st.lists(st.text() | st.none())
@@ -163,3 +173,13 @@ def test_errors_can_be_caught_by_whose_fault_they_are() -> None:
     assert isinstance(NotInMuleError("x"), LocalProtocolError)
     assert isinstance(FrameTooBigError(2, 1), RemoteProtocolError)
     assert isinstance(errors.ConfigError("x:1:1: y"), ValueError)
+
+
+def test_an_error_reply_becomes_its_exception_or_the_fault_of_the_peer() -> None:
+    refused = error_of_reply({"code": 4, "detail": {}})
+    unknown = error_of_reply({"code": 999, "detail": {}})
+    nonsense = error_of_reply({"code": "4"})
+
+    assert isinstance(refused, DrainingError)
+    assert isinstance(unknown, RemoteProtocolError)
+    assert isinstance(nonsense, RemoteProtocolError)

@@ -53,6 +53,9 @@ LAYOUTS: Final = {
     "DELIVER": verbs._DELIVER,
     "ACK": verbs._RANGE,
     "NACK": verbs._NACK,
+    "SIGNAL": verbs._SIGNAL,
+    "HANDLED": verbs._SIGNAL,
+    "LISTEN": verbs._LISTEN,
 }
 CODES: Final = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "f64": "d"}
 

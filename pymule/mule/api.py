@@ -17,7 +17,14 @@ from pymule.mule.link import LaneKey
 from pymule.mule.message import Message
 from pymule.mule.process import runtime
 
-__all__ = ("farm_get_msg", "messages", "mule_get_msg", "receive", "running_hands")
+__all__ = (
+    "farm_get_msg",
+    "messages",
+    "mule_get_msg",
+    "receive",
+    "running_hands",
+    "signal_wait",
+)
 
 _Task = asyncio.Task[object]
 
@@ -48,14 +55,14 @@ else:
 
 async def mule_get_msg(
     *,
-    signals: bool = True,  # noqa: ARG001  (no signals yet)
+    signals: bool = True,
     farms: bool = True,
     timeout: float | None = None,  # noqa: ASYNC109  (uWSGI's)
 ) -> bytes:
     """Return the next message for this mule; wait for one.
 
     Args:
-        signals: Also run the handlers of signals while waiting.
+        signals: Run the handlers of signals while this waits.
         farms: Also take what is for the farms of this mule.
         timeout: Seconds to wait at most.
 
@@ -77,6 +84,9 @@ async def mule_get_msg(
             lane.words[hand.slot] = word
             lane.word = word + 2
             return body
+    if not signals:
+        with runtime("mule_get_msg").signals.deaf():
+            return await _get("mule_get_msg", farms, timeout)
     return await _get("mule_get_msg", farms, timeout)
 
 
@@ -115,6 +125,24 @@ async def _get(caller: str, key: LaneKey, timeout: float | None) -> bytes:  # no
         return await here.get(key)
     async with asyncio.timeout(timeout):
         return await here.get(key)
+
+
+async def signal_wait(signum: int | None = None) -> int:
+    """Wait until the handler of signal *signum*, or of any signal, has run here.
+
+    A signal that has no handler in this mule can be waited for as well: then it is
+    this call that handles it, in every mule that makes it.
+
+    Returns:
+        The number of the signal.
+
+    Raises:
+        ValueError: The number is out of range.
+        NotInMuleError: This process is not a mule.
+
+    Cancelling is safe: the signal is handled all the same.
+    """
+    return await runtime("signal_wait").signals.wait(signum)
 
 
 def receive(farm: str | None = None) -> AbstractAsyncContextManager[Message]:

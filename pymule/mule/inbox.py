@@ -30,7 +30,7 @@ from pymule.sansio.batch import Batch
 from pymule.sansio.verbs import Deliver
 from pymule.scoreboard import IN_HAND, Scoreboard, lane_word
 
-__all__ = ("Arrival", "Hand", "Lane", "LoopWaiter", "ThreadWaiter", "Waiter")
+__all__ = ("Arrival", "Hand", "Job", "Lane", "LoopWaiter", "ThreadWaiter", "Waiter")
 
 _TAKE_NEXT: Final = 2
 _POSITION_MASK: Final = (1 << 48) - 1
@@ -70,17 +70,38 @@ class LoopWaiter:
             self.woken.set_result(None)
 
 
-class ThreadWaiter:
-    """A consumer in a thread without a loop."""
+class Job(Protocol):
+    """Something else to do for a thread that waits."""
 
-    def __init__(self) -> None:
+    def run(self) -> int:
+        """Do it, in that thread; return the number of a signal."""
+
+    def give_back(self) -> None:
+        """The thread does not do it."""
+
+
+class ThreadWaiter:
+    """A consumer in a thread without a loop, in *lane* or in none."""
+
+    def __init__(self, lane: "Lane | None" = None) -> None:
+        self.lane = lane
         self.is_main = threading.current_thread() is threading.main_thread()
+        self.is_idle = True
+        self.job: Job | None = None
         self._lock = threading.Lock()
         self._lock.acquire()
 
     def wake(self) -> None:
         """Let the thread run."""
+        self.is_idle = False
         self._lock.release()
+
+    def give(self, job: Job) -> None:
+        """Wake the thread for *job*; under the lock."""
+        self.job = job
+        if self.lane is not None:
+            self.lane.waiters.remove(self)
+        self.wake()
 
     def wait(self, timeout: float | None) -> bool:
         """Block until woken; tell whether that was before *timeout* seconds.

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import itertools
 import socket
 import threading
 import time
@@ -10,19 +11,24 @@ from functools import partial
 from typing import Final
 
 from pymule.connection import Connection
-from pymule.errors import RemoteProtocolError
+from pymule.errors import RemoteProtocolError, error_of_reply
 from pymule.mule.inbox import Hand, Lane
 from pymule.sansio.session import Session
 from pymule.sansio.verbs import (
     Ack,
+    Call,
     Close,
     Credit,
     Deliver,
     Drain,
     JsonObject,
+    Listen,
     Nack,
     Ready,
+    Reply,
+    ReplyKind,
     Return,
+    Signal,
     Stacks,
     Verb,
 )
@@ -63,10 +69,20 @@ class MuleLink:
         # The thread of the loop.
         self.thread = threading.get_ident()
         self.is_draining = False
+        # Whether the program has ended, and threads that wait must.
+        self.is_ending = False
         # What to do when the master is gone, or says STACKS or DRAIN.
         self.on_orphaned: Callable[[], None] = _nothing
         self.on_stacks: Callable[[], None] = _nothing
         self.on_drain: Callable[[], None] = _nothing
+        # Runs the handler of a signal.
+        self.on_signal: Callable[[Signal], None] = _drop
+        # Whether this mule could run a handler at once; asked at each flush.
+        self.is_listening: Callable[[], bool] = _no
+        # What the master was told of that, and has not used.
+        self._is_told = False
+        self._call_numbers = itertools.count(1)
+        self._calls: dict[int, concurrent.futures.Future[JsonObject]] = {}
         self._board = board
         credit = mule.get("credit")
         self._credit = credit if isinstance(credit, int) else None
@@ -166,6 +182,22 @@ class MuleLink:
 
     # Sending
 
+    def ask(self, question: JsonObject) -> concurrent.futures.Future[JsonObject]:
+        """Ask the master; from any thread.
+
+        Returns:
+            A future of the answer, or of the RefusedError.
+        """
+        answer: concurrent.futures.Future[JsonObject] = concurrent.futures.Future()
+        number = next(self._call_numbers)
+        self._calls[number] = answer
+        self.send(Call(number, question))
+        return answer
+
+    def send(self, verb: Verb) -> None:
+        """Say *verb*; from any thread."""
+        self._send(verb)
+
     def _send(self, verb: Verb) -> None:
         self._on_link(partial(self._send_now, verb))
 
@@ -211,8 +243,12 @@ class MuleLink:
                 if not self.is_draining and (limit := lane.new_limit()) is not None:
                     connection.send(Credit(lane.index, limit))
             is_nacking = bool(self._nacked)
+            is_listening = not self.is_draining and self.is_listening()
         if acks:
             connection.send(Ack(acks))
+        if is_listening is not self._is_told:
+            self._is_told = is_listening
+            connection.send(Listen(is_listening))
         connection.flush()
         self._board.beat(time.monotonic_ns())
         if is_nacking:
@@ -240,10 +276,26 @@ class MuleLink:
                     self.on_drain()
                 case Stacks():
                     self.on_stacks()
+                case Signal():
+                    # One listening was for one signal.
+                    self._is_told = False
+                    self.on_signal(verb)
+                    self.flush_soon()
+                case Reply():
+                    self._replied(verb)
                 case Close():
                     self.connection_lost(connection, None)
                 case _:
                     pass
+
+    def _replied(self, reply: Reply) -> None:
+        answer = self._calls.pop(reply.id, None)
+        if answer is None:
+            return
+        if reply.kind == ReplyKind.ERROR:
+            answer.set_exception(error_of_reply(reply.value))
+        else:
+            answer.set_result(reply.value)
 
     def _arrived(self, deliver: Deliver) -> None:
         with self.lock:
@@ -328,3 +380,11 @@ def _list(mule: JsonObject, name: str) -> list[object]:
 
 def _nothing() -> None:
     """The default of a hook."""
+
+
+def _drop(signal: Signal) -> None:
+    """Drop a signal that came before anybody could run it."""
+
+
+def _no() -> bool:
+    return False

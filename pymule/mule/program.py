@@ -26,6 +26,7 @@ from typing import Final
 
 import uvloop
 
+from pymule.errors import RefusedError
 from pymule.mule import api
 from pymule.mule.hands import describe_error
 from pymule.mule.process import set_runtime
@@ -134,12 +135,7 @@ class _Mule:
         sys.path[:0] = [str(path) for path in paths]
         threading.excepthook = self._thread_raised
         if program is None:
-            try:
-                if app:
-                    importlib.import_module(str(app))
-            except BaseException as exc:  # noqa: BLE001  (the user's code)
-                return self._failed_to_load(exc)
-            return self._run_async(_wait_for_signals())
+            return self._run_blocking(lambda: self._attend(str(app) if app else None))
         path = str(program)
         sys.argv = [path]
         if path.endswith(".py"):
@@ -160,7 +156,12 @@ class _Mule:
             return runner.run(self._with_link(program))
 
     async def _with_link(self, program: Coroutine[object, object, object]) -> int:
-        runtime = await self._connect()
+        runtime = await self._connect(is_blocking=False)
+        try:
+            await runtime.signals.register_noted()
+        except RefusedError as exc:
+            program.close()
+            return await self._finish(runtime, exc)
         loop = asyncio.get_running_loop()
         # In a blocking mule the tasks are the link's, and of no interest.
         runtime.link.on_stacks = self._write_task_stacks
@@ -192,16 +193,17 @@ class _Mule:
         )
         link.start()
         runtime = started.result()
-        if is_loaded:
+        error = self._register_noted(runtime, loop)
+        if is_loaded and error is None:
             runtime.link.ready()
-        else:
+        elif self._mule.get("program") is not None:
             loop.call_soon_threadsafe(loop.call_later, _READY_S, runtime.link.ready)
         _nudge_at_signals(runtime)
         signal.signal(signal.SIGTERM, self._raise_exit)
-        error: BaseException | None = None
         try:
-            program()
-            _join_threads()
+            if error is None:
+                program()
+                _join_threads()
         except BaseException as exc:  # noqa: BLE001  (the user's code)
             error = exc
         runtime.end_waits()
@@ -212,11 +214,29 @@ class _Mule:
         link.join()
         return status
 
+    def _register_noted(
+        self, runtime: Runtime, loop: asyncio.AbstractEventLoop
+    ) -> BaseException | None:
+        """Register the handlers of the program's module; return what was refused."""
+        registering = runtime.signals.register_noted()
+        return asyncio.run_coroutine_threadsafe(registering, loop).exception()
+
+    def _attend(self, app: str | None) -> None:
+        """Be a mule for signals: load the application, run its handlers."""
+        runtime = self._runtime
+        if runtime is None:
+            raise AssertionError("connected before")
+        if app is not None:
+            importlib.import_module(app)
+        runtime.link.ready()
+        while True:
+            runtime.signals.wait_blocking(None)
+
     def _run_link(
         self, loop: asyncio.AbstractEventLoop, started: "Future[Runtime]"
     ) -> None:
         asyncio.set_event_loop(loop)
-        started.set_result(loop.run_until_complete(self._connect()))
+        started.set_result(loop.run_until_complete(self._connect(is_blocking=True)))
         loop.run_forever()
         loop.close()
 
@@ -227,9 +247,14 @@ class _Mule:
 
     # Both
 
-    async def _connect(self) -> Runtime:
-        loop = asyncio.get_running_loop()
-        runtime = Runtime(loop, self._board, self._mule, api.running_hands)
+    async def _connect(self, *, is_blocking: bool) -> Runtime:
+        runtime = Runtime(
+            asyncio.get_running_loop(),
+            self._board,
+            self._mule,
+            api.running_hands,
+            is_blocking=is_blocking,
+        )
         runtime.link.on_orphaned = _exit_orphaned
         await runtime.link.connect(self._session, self._sock)
         self._runtime = runtime
@@ -242,7 +267,9 @@ class _Mule:
             await runtime.close(None)
             return 0
         if isinstance(error, SystemExit):
-            await runtime.close(None, is_done=False)
+            # Of its own accord and without an error: as good as a return.
+            is_done = not self._was_asked_to_stop and not error.code
+            await runtime.close(None, is_done=is_done)
             return _exit_status(error)
         traceback.print_exception(error)
         await runtime.close(describe_error(error), is_done=False)
@@ -315,10 +342,6 @@ async def _outcome(
     except BaseException as exc:  # noqa: BLE001  (the user's code)
         return exc
     return None
-
-
-async def _wait_for_signals() -> None:
-    await asyncio.get_running_loop().create_future()
 
 
 def _load(program: str) -> Callable[[], object]:

@@ -6,9 +6,11 @@ import time
 from typing import Final
 
 from pymule.errors import LocalProtocolError
+from pymule.handlers import registry
 from pymule.mule.hands import Hands
 from pymule.mule.inbox import Hand, Lane, LoopWaiter, ThreadWaiter
 from pymule.mule.link import LaneKey, MuleLink
+from pymule.mule.signals import MuleSignals
 from pymule.sansio.verbs import JsonObject
 from pymule.scoreboard import Scoreboard
 
@@ -27,6 +29,7 @@ class Runtime:
         board: This process's page of shared memory.
         mule: The ``mule`` object of the master's WELCOME.
         hands: Where to keep the hand of each task and thread.
+        is_blocking: Whether the program has no event loop of its own.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class Runtime:
         board: Scoreboard,
         mule: JsonObject,
         hands: dict[object, Hand],
+        *,
+        is_blocking: bool = False,
     ) -> None:
         self.link = MuleLink(loop, board, mule)
         self.link.on_drain = self.drain
         self.lock = self.link.lock
         self.hands = Hands(self.link, hands)
-        self.is_ending = False
+        self.signals = MuleSignals(self.link, registry, is_blocking=is_blocking)
 
     # Asking
 
@@ -86,8 +91,15 @@ class Runtime:
                     lane.turned = lane.position
                     return body
 
-    def get_blocking(self, key: LaneKey, timeout: float | None) -> bytes:
+    def get_blocking(
+        self, key: LaneKey, timeout: float | None, *, signals: bool = True
+    ) -> bytes:
         """Take a message into the hand of the current thread; wait for one.
+
+        Args:
+            key: Of the lane.
+            timeout: Seconds to wait at most.
+            signals: Run handlers of signals meanwhile.
 
         Raises:
             TimeoutError: None came within *timeout* seconds.
@@ -95,9 +107,11 @@ class Runtime:
         hand = self.hands.of_thread(key)
         with self.lock:
             self.hands.let_go(hand)
-        return self.take_blocking(hand, timeout)
+        return self.take_blocking(hand, timeout, signals=signals)
 
-    def take_blocking(self, hand: Hand, timeout: float | None) -> bytes:
+    def take_blocking(
+        self, hand: Hand, timeout: float | None, *, signals: bool = True
+    ) -> bytes:
         """Take a message into *hand*; wait for one, in this thread.
 
         Raises:
@@ -121,46 +135,73 @@ class Runtime:
                 "await pymule's, or call this one in another thread"
             )
         while True:
-            waiter = ThreadWaiter()
-            self._start_waiting(lane, waiter)
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            was_woken = False
-            try:
-                was_woken = waiter.wait(left)
-            finally:
-                if not was_woken:
-                    self._stop_waiting(lane, waiter)
-            if not was_woken:
+            if not self._wait_in_thread(lane, left, signals=signals):
                 raise TimeoutError(f"no message within {timeout} seconds")
             with self.lock:
-                lane.waiting -= 1
-                if self.is_ending:
-                    # Ends this thread without a word, as threading has it.
-                    raise SystemExit
                 lane.mark(time.monotonic())
                 if (body := lane.take(hand)) is not None:
                     return body
 
-    def _start_waiting(self, lane: Lane, waiter: LoopWaiter | ThreadWaiter) -> None:
+    def _wait_in_thread(self, lane: Lane, left: float | None, *, signals: bool) -> bool:
+        """Wait until there may be a message; run handlers meanwhile.
+
+        Returns:
+            False when *left* seconds are over.
+
+        Raises:
+            SystemExit: The program is about to end.
+        """
+        waiter = ThreadWaiter(lane)
+        self._start_waiting(lane, waiter, hears=signals)
+        was_woken = False
+        try:
+            was_woken = waiter.wait(left)
+        finally:
+            if not was_woken:
+                self._stop_waiting(lane, waiter)
+        if not was_woken:
+            return False
+        with self.lock:
+            lane.waiting -= 1
+            self.signals.forget(waiter)
+            if self.link.is_ending:
+                # Ends this thread without a word, as threading has it.
+                raise SystemExit
+        if waiter.job is not None:
+            waiter.job.run()
+        return True
+
+    def _start_waiting(
+        self, lane: Lane, waiter: LoopWaiter | ThreadWaiter, *, hears: bool = False
+    ) -> None:
         with self.lock:
             lane.waiting += 1
             lane.waiters.append(waiter)
-            is_too_late = self.is_ending and isinstance(waiter, ThreadWaiter)
-            if lane.untaken or is_too_late:
+            is_thread = isinstance(waiter, ThreadWaiter)
+            if lane.untaken or (self.link.is_ending and is_thread):
                 # It came between the last look and the lock.
                 lane.waiters.pop().wake()
+            elif hears and isinstance(waiter, ThreadWaiter):
+                self.signals.hear(waiter)
         self.link.flush_soon()
 
     def _stop_waiting(self, lane: Lane, waiter: LoopWaiter | ThreadWaiter) -> None:
+        job = None
         with self.lock:
             lane.waiting -= 1
+            if isinstance(waiter, ThreadWaiter):
+                self.signals.forget(waiter)
+                job = waiter.job
             # Who was woken is no longer in line. The waiter itself cannot tell: the
             # future of a task that is cancelled is done as well.
             if waiter in lane.waiters:
                 lane.waiters.remove(waiter)
-            elif lane.waiters and lane.untaken:
+            elif job is None and lane.waiters and lane.untaken:
                 # It was woken for a message that it does not take.
                 lane.waiters.popleft().wake()
+        if job is not None:
+            job.give_back()
         self.link.flush_soon()
 
     # The end
@@ -179,8 +220,9 @@ class Runtime:
 
     def end_waits(self) -> None:
         """Let threads that wait for a message end; the process is about to."""
-        self.is_ending = True
         with self.lock:
+            self.link.is_ending = True
+            self.signals.end_waits()
             for lane in self.link.lanes.values():
                 while lane.waiters:
                     lane.waiters.popleft().wake()
@@ -193,6 +235,7 @@ class Runtime:
         for the next message.
         """
         with self.lock:
+            self.signals.nudge_main_thread()
             for lane in self.link.lanes.values():
                 for waiter in [w for w in lane.waiters if isinstance(w, ThreadWaiter)]:
                     if waiter.is_main:
@@ -206,5 +249,6 @@ class Runtime:
             error: What the program raised, if it did.
             is_done: Whether what consumers that ended have in hand counts as done.
         """
+        await self.signals.close()
         self.hands.close(is_done=is_done)
         await self.link.close(error)

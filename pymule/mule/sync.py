@@ -7,7 +7,7 @@ from pymule.mule.link import LaneKey
 from pymule.mule.message import Message
 from pymule.mule.process import runtime
 
-__all__ = ("farm_get_msg", "messages", "mule_get_msg", "receive")
+__all__ = ("farm_get_msg", "messages", "mule_get_msg", "receive", "signal_wait")
 
 
 def mule_get_msg(
@@ -18,12 +18,16 @@ def mule_get_msg(
     The blocking twin of :func:`pymule.mule_get_msg`: asking acknowledges the last
     message of this thread.
 
+    Args:
+        signals: Run ``def`` handlers of signals in this thread while it waits.
+        farms: Also take what is for the farms of this mule.
+        timeout: Seconds to wait at most.
+
     Raises:
         TimeoutError: No message came within *timeout* seconds.
         NotInMuleError: This process is not a mule.
     """
-    del signals
-    return runtime("mule_get_msg").get_blocking(farms, timeout)
+    return runtime("mule_get_msg").get_blocking(farms, timeout, signals=signals)
 
 
 def farm_get_msg(farm: str | None = None, *, timeout: float | None = None) -> bytes:
@@ -35,6 +39,19 @@ def farm_get_msg(farm: str | None = None, *, timeout: float | None = None) -> by
         NotInMuleError: This process is not a mule.
     """
     return runtime("farm_get_msg").get_blocking(farm, timeout)
+
+
+def signal_wait(signum: int | None = None, *, timeout: float | None = None) -> int:
+    """Run handlers in this thread until that of *signum*, or any, has run.
+
+    The blocking twin of :func:`pymule.signal_wait`.
+
+    Raises:
+        TimeoutError: That was not within *timeout* seconds.
+        ValueError: The number is out of range.
+        NotInMuleError: This process is not a mule.
+    """
+    return runtime("signal_wait").signals.wait_blocking(signum, timeout)
 
 
 @contextmanager

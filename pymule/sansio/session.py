@@ -55,7 +55,9 @@ class SessionState(Enum):
 # What each role may say once the conversation is open. A program in a mule that
 # sends is a client too, over a connection of its own.
 _SAYS: Final = {
-    Role.CLIENT: frozenset({Opcode.SUBMIT, Opcode.CALL, Opcode.CLOSE}),
+    Role.CLIENT: frozenset(
+        {Opcode.SUBMIT, Opcode.CALL, Opcode.HANDLED, Opcode.LISTEN, Opcode.CLOSE}
+    ),
     Role.MULE: frozenset(
         {
             Opcode.ACK,
@@ -64,6 +66,9 @@ _SAYS: Final = {
             Opcode.LANE,
             Opcode.CREDIT,
             Opcode.READY,
+            Opcode.CALL,
+            Opcode.HANDLED,
+            Opcode.LISTEN,
             Opcode.CLOSE,
         }
     ),
@@ -75,6 +80,7 @@ _SAYS: Final = {
             Opcode.DRAIN,
             Opcode.STACKS,
             Opcode.REPLY,
+            Opcode.SIGNAL,
             Opcode.CLOSE,
         }
     ),

@@ -247,6 +247,10 @@ class SignalTable:
         """
         self._receivers[receiver] = _Receiver(holder, frozenset(farms), epoch)
 
+    def arrived(self, receiver: ReceiverId) -> None:
+        """A process has loaded its program, and with it most of what it registers."""
+        self._expected.pop(self._receivers[receiver].holder, None)
+
     def settled(self, receiver: ReceiverId) -> list[int]:
         """What a process has not registered by now, it will not.
 
@@ -254,7 +258,6 @@ class SignalTable:
             The numbers of signals that only its predecessor had.
         """
         holder = self._receivers[receiver].holder
-        self._expected.pop(holder, None)
         return [
             signal.number
             for signal in list(self.signals.values())
@@ -533,7 +536,7 @@ class SignalTable:
 
     def _serve(self, receiver: ReceiverId, one: _Receiver) -> None:
         """Give a process that listens the first due signal that it can run."""
-        for number in one.numbers:
+        for number in list(one.numbers):
             if not one.is_listening:
                 return
             signal = self.signals.get(number)

@@ -44,9 +44,9 @@ SIDES: Final = [
 """Who listens, and to whom."""
 
 SAYS: Final = {
-    Role.CLIENT: "SUBMIT CALL CLOSE",
-    Role.MULE: "ACK NACK RETURN LANE CREDIT READY CLOSE",
-    Role.MASTER: "CONFIRM REFUSE DELIVER DRAIN STACKS REPLY CLOSE",
+    Role.CLIENT: "SUBMIT CALL HANDLED LISTEN CLOSE",
+    Role.MULE: "ACK NACK RETURN LANE CREDIT READY CALL HANDLED LISTEN CLOSE",
+    Role.MASTER: "CONFIRM REFUSE DELIVER DRAIN STACKS REPLY SIGNAL CLOSE",
 }
 """Who may say what when the session is open; written down a second time on purpose."""
 

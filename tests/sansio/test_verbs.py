@@ -18,15 +18,18 @@ from pymule.sansio.verbs import (
     Credit,
     Deliver,
     Drain,
+    Handled,
     Hello,
     JsonObject,
     Lane,
+    Listen,
     Nack,
     Ready,
     Refuse,
     Reply,
     ReplyKind,
     Return,
+    Signal,
     Stacks,
     Submit,
     Verb,
@@ -35,6 +38,7 @@ from pymule.sansio.verbs import (
     write_json,
 )
 
+U8: Final = st.integers(0, 255)
 U16: Final = st.integers(0, 2**16 - 1)
 U32: Final = st.integers(0, 2**32 - 1)
 U64: Final = st.integers(0, 2**64 - 1)
@@ -71,6 +75,11 @@ OF_EACH: Final[dict[Opcode, st.SearchStrategy[Verb]]] = {
     Opcode.STACKS: st.builds(Stacks),
     Opcode.CALL: st.builds(Call, U32, JSON),
     Opcode.REPLY: st.builds(Reply, U32, st.integers(0, 2), JSON),
+    Opcode.SIGNAL: st.builds(
+        Signal, U8, st.lists(st.text(), max_size=3).map(tuple), st.booleans()
+    ),
+    Opcode.HANDLED: st.builds(Handled, U8, st.integers(0, 2)),
+    Opcode.LISTEN: st.builds(Listen, st.booleans()),
 }
 ANY_VERB: Final = st.one_of(*OF_EACH.values())
 PAYLOAD: Final = pack_bodies([b"one", b"two"])
@@ -92,6 +101,9 @@ EXAMPLES: Final[tuple[Verb, ...]] = (
     Stacks(),
     Call(1, {"method": "ping"}),
     Reply(1, ReplyKind.LAST, {"pid": 1}),
+    Signal(17, ("a/file",), is_complete=False),
+    Handled(17, 1),
+    Listen(is_listening=True),
 )
 
 
@@ -269,3 +281,18 @@ def test_what_is_json_but_no_object_is_refused(data: bytes) -> None:
 def test_what_json_cannot_say_is_not_written(number: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json({"delay": number})
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        Handled(17, 3),
+        Listen(is_listening=2),  # type: ignore[arg-type]  # what a peer may send
+        Signal(17, is_complete=2),  # type: ignore[arg-type]  # as above
+        Signal(17, paths=(1,)),  # type: ignore[arg-type]  # as above
+    ],
+    ids=repr,
+)
+def test_what_a_verb_of_signals_does_not_know_is_refused(verb: Verb) -> None:
+    with pytest.raises(RemoteProtocolError, match="allowed"):
+        VERBS[verb.opcode](body_of(verb))

@@ -18,25 +18,48 @@ if TYPE_CHECKING:
         mule_msg,
         mule_msgs,
     )
+    from pymule.client.signals import add_timer, cancel_timer, raise_signal
+    from pymule.client.worker import Worker, worker
     from pymule.errors import (
+        BadCallError,
         ConfigError,
         ConnectionLostError,
         DrainingError,
         LeaseLostError,
         MasterUnavailableError,
         MessageTooBigError,
+        NoFreeSignalError,
+        NoHandlerError,
         NotInMuleError,
         PymuleError,
         QueueFullError,
         RefusedError,
+        SignalConflictError,
         UnknownTargetError,
         UnsupportedError,
     )
-    from pymule.mule.api import farm_get_msg, messages, mule_get_msg, receive
+    from pymule.handlers import (
+        ChangedFiles,
+        changed_files,
+        filemon,
+        mstimer,
+        rbtimer,
+        signal,
+        timer,
+    )
+    from pymule.mule.api import (
+        farm_get_msg,
+        messages,
+        mule_get_msg,
+        receive,
+        signal_wait,
+    )
     from pymule.mule.message import Message
     from pymule.mule.process import in_farm, mule_id
 
 __all__ = (
+    "BadCallError",
+    "ChangedFiles",
     "Client",
     "ConfigError",
     "ConnectionLostError",
@@ -45,23 +68,38 @@ __all__ = (
     "MasterUnavailableError",
     "Message",
     "MessageTooBigError",
+    "NoFreeSignalError",
+    "NoHandlerError",
     "NotInMuleError",
     "PymuleError",
     "QueueFullError",
     "RefusedError",
+    "SignalConflictError",
     "UnknownTargetError",
     "UnsupportedError",
+    "Worker",
+    "add_timer",
+    "cancel_timer",
+    "changed_files",
     "farm_get_msg",
     "farm_msg",
     "farm_msgs",
+    "filemon",
     "flush",
     "in_farm",
     "messages",
+    "mstimer",
     "mule_get_msg",
     "mule_id",
     "mule_msg",
     "mule_msgs",
+    "raise_signal",
+    "rbtimer",
     "receive",
+    "signal",
+    "signal_wait",
+    "timer",
+    "worker",
 )
 
 __version__ = VERSION
@@ -69,7 +107,24 @@ __version__ = VERSION
 _HOMES = {
     "pymule.client.aio": ("Client",),
     "pymule.client.api": ("farm_msg", "farm_msgs", "flush", "mule_msg", "mule_msgs"),
-    "pymule.mule.api": ("farm_get_msg", "messages", "mule_get_msg", "receive"),
+    "pymule.client.signals": ("add_timer", "cancel_timer", "raise_signal"),
+    "pymule.client.worker": ("Worker", "worker"),
+    "pymule.handlers": (
+        "ChangedFiles",
+        "changed_files",
+        "filemon",
+        "mstimer",
+        "rbtimer",
+        "signal",
+        "timer",
+    ),
+    "pymule.mule.api": (
+        "farm_get_msg",
+        "messages",
+        "mule_get_msg",
+        "receive",
+        "signal_wait",
+    ),
     "pymule.mule.message": ("Message",),
     "pymule.mule.process": ("in_farm", "mule_id"),
 }

@@ -93,7 +93,7 @@ class Handler:
     """What is to run, for which signal, and where.
 
     Args:
-        number: Of the signal; ``None`` until the master has chosen one.
+        wanted: The number that was asked for, if one was.
         target: Who is to run it.
         function: ``None`` for a signal that is only waited for.
         name: What people call it.
@@ -103,7 +103,7 @@ class Handler:
         source: What raises the signal by itself, as the wire has it.
     """
 
-    number: int | None
+    wanted: int | None
     target: str
     function: Function | None
     name: str
@@ -111,6 +111,8 @@ class Handler:
     identity: str
     overlap: str
     source: JsonObject | None
+    # Of the signal; None until the master has chosen one.
+    number: int | None = None
 
     @property
     def is_async(self) -> bool:
@@ -121,7 +123,7 @@ class Handler:
         """Return the call that registers it with the master."""
         return {
             "method": "register",
-            "signal": self.number,
+            "signal": self.wanted,
             "target": self.target,
             "identity": self.identity,
             "handler": self.name,
@@ -177,7 +179,7 @@ class Registry:
         )
         self.handlers.append(handler)
         if number is not None:
-            self.by_number[number] = handler
+            self.assigned(handler, number)
         if self.on_added is not None:
             try:
                 self.on_added(handler)

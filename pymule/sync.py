@@ -10,41 +10,91 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pymule.client.sync import (
         Client,
+        add_timer,
+        cancel_timer,
         farm_msg,
         farm_msgs,
         flush,
         mule_msg,
         mule_msgs,
+        raise_signal,
+    )
+    from pymule.client.worker import start_worker
+    from pymule.handlers import (
+        ChangedFiles,
+        changed_files,
+        filemon,
+        mstimer,
+        rbtimer,
+        signal,
+        timer,
     )
     from pymule.mule.process import in_farm, mule_id
-    from pymule.mule.sync import farm_get_msg, messages, mule_get_msg, receive
+    from pymule.mule.sync import (
+        farm_get_msg,
+        messages,
+        mule_get_msg,
+        receive,
+        signal_wait,
+    )
 
 __all__ = (
+    "ChangedFiles",
     "Client",
+    "add_timer",
+    "cancel_timer",
+    "changed_files",
     "farm_get_msg",
     "farm_msg",
     "farm_msgs",
+    "filemon",
     "flush",
     "in_farm",
     "messages",
+    "mstimer",
     "mule_get_msg",
     "mule_id",
     "mule_msg",
     "mule_msgs",
+    "raise_signal",
+    "rbtimer",
     "receive",
+    "signal",
+    "signal_wait",
+    "start_worker",
+    "timer",
 )
 
 _HOMES = {
     "pymule.client.sync": (
         "Client",
+        "add_timer",
+        "cancel_timer",
         "farm_msg",
         "farm_msgs",
         "flush",
         "mule_msg",
         "mule_msgs",
+        "raise_signal",
+    ),
+    "pymule.client.worker": ("start_worker",),
+    "pymule.handlers": (
+        "ChangedFiles",
+        "changed_files",
+        "filemon",
+        "mstimer",
+        "rbtimer",
+        "signal",
+        "timer",
     ),
     "pymule.mule.process": ("in_farm", "mule_id"),
-    "pymule.mule.sync": ("farm_get_msg", "messages", "mule_get_msg", "receive"),
+    "pymule.mule.sync": (
+        "farm_get_msg",
+        "messages",
+        "mule_get_msg",
+        "receive",
+        "signal_wait",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +29,16 @@ from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.options import pack_options
 from pymule.sansio.outbox import MESSAGE_COST, Outbox, Pile, Ticket
 from pymule.sansio.session import Role, Session
-from pymule.sansio.verbs import Close, Confirm, JsonObject, Refuse, Reply, Verb, Welcome
+from pymule.sansio.verbs import (
+    Close,
+    Confirm,
+    JsonObject,
+    Refuse,
+    Reply,
+    Signal,
+    Verb,
+    Welcome,
+)
 
 __all__ = ("Client",)
 
@@ -71,6 +80,9 @@ class Client:
         # Done when an answer made room or everything has its answer.
         self._progress: asyncio.Future[None] | None = None
         self._calls = Calls()
+        # Of a worker: what to do with a signal, and once there is a master again.
+        self.on_signal: Callable[[Signal], object] = _nothing
+        self.on_greeted: Callable[[], object] = _nothing
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -354,6 +366,11 @@ class Client:
         """
         return self._calls.stream(self._connection, {"method": method, **params})
 
+    def say(self, verb: Verb) -> None:
+        """Tell the master *verb*, if there is one."""
+        if self._connection is not None:
+            self._connection.send(verb)
+
     # Connecting
 
     async def _connect(self) -> None:
@@ -381,6 +398,7 @@ class Client:
         for submit in self._outbox.resend():
             connection.send_bytes(submit.pack())
         connection.flush()
+        self.on_greeted()
 
     def _look_for_master(self) -> None:
         """Reconnect, unless that is under way or not needed."""
@@ -449,6 +467,8 @@ class Client:
                     self._answered(connection, verb)
                 case Reply():
                     self._calls.replied(verb)
+                case Signal():
+                    self.on_signal(verb)
                 case Welcome():
                     self._welcomed(connection, verb)
                 case Close():
@@ -493,3 +513,7 @@ class Client:
         self._calls.lost(text)
         if not self._is_closing:
             self._look_for_master()
+
+
+def _nothing(*_args: object) -> None:
+    """The default of a hook."""

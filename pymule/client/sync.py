@@ -15,11 +15,23 @@ from typing import Final, Self
 from pymule.client.exchange import Exchange, Waiter
 from pymule.client.reach import find_socket, join_ids, target_of, to_bytes
 from pymule.errors import ConnectionLostError, MessageTooBigError
+from pymule.handlers import check_number
 from pymule.sansio.options import pack_options
 from pymule.sansio.outbox import MESSAGE_COST, Pile, Ticket
+from pymule.sansio.timers import check_timer
 from pymule.sansio.verbs import JsonObject
 
-__all__ = ("Client", "farm_msg", "farm_msgs", "flush", "mule_msg", "mule_msgs")
+__all__ = (
+    "Client",
+    "add_timer",
+    "cancel_timer",
+    "farm_msg",
+    "farm_msgs",
+    "flush",
+    "mule_msg",
+    "mule_msgs",
+    "raise_signal",
+)
 
 _LAST_FLUSH_S: Final = 2.0
 
@@ -336,6 +348,31 @@ def flush() -> None:
     """Block until all that this process sent has its answer; see the client's."""
     if _client is not None:
         _client.flush()
+
+
+def raise_signal(signum: int) -> None:
+    """Let the handler of signal *signum* run at its target.
+
+    The blocking twin of :func:`pymule.raise_signal`.
+    """
+    _default_client().call("raise", signal=check_number(signum))
+
+
+def add_timer(signum: int, seconds: float, *, iterations: int = 0) -> int:
+    """Raise signal *signum* every so many *seconds*; return the id of the timer.
+
+    The blocking twin of :func:`pymule.add_timer`.
+    """
+    check_timer(seconds, iterations)
+    answer = _default_client().call(
+        "timer_add", signal=check_number(signum), every=seconds, iterations=iterations
+    )
+    return int(str(answer["timer"]))
+
+
+def cancel_timer(timer: int) -> bool:
+    """Disarm the timer with that id; tell whether it was armed."""
+    return bool(_default_client().call("timer_cancel", timer=timer)["cancelled"])
 
 
 def _close_at_exit() -> None:

@@ -14,38 +14,32 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Final
 
-from pymule.connection import Connection
-from pymule.errors import ConfigError, DrainingError, ProtocolError, RemoteProtocolError
-from pymule.master.clients import ClientPeer, Clients
+from pymule.errors import ConfigError, DrainingError
+from pymule.master.clients import Clients
+from pymule.master.connections import PATIENCE, Connections
 from pymule.master.control import Control
 from pymule.master.generation import Generation
-from pymule.master.listener import Acceptor, Credentials, SocketClaim
+from pymule.master.listener import Acceptor, SocketClaim
 from pymule.master.logs import LogSink, log
-from pymule.master.mules import Deadline, Mules
+from pymule.master.mules import Mules
 from pymule.master.notify import Notifier
 from pymule.master.plan import Plan
-from pymule.master.ticker import Ticker
+from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.link import Link
-from pymule.sansio.queue import SenderId
 from pymule.sansio.router import Router
-from pymule.sansio.session import Role, Session
 from pymule.sansio.supervision import MuleState
-from pymule.sansio.verbs import Call, Close, Hello, JsonObject, Submit, Verb
+from pymule.sansio.verbs import JsonObject
 from pymule.version import VERSION
 
 __all__ = ("Master",)
 
 _LOGGER: Final = logging.getLogger("pymule.master")
 
-_HELLO: Final = "hello"
-_FRAME: Final = "frame"
-_STALL: Final = "stall"
 _WATCHDOG: Final = "watchdog"
 
 # A second SIGTERM or SIGINT within so many seconds says nothing new: timeout(1), shells
@@ -92,7 +86,6 @@ class Master:
         self._load_plan = load_plan
         self._notifier = notifier or Notifier(None)
         self._watchdog_s = watchdog_s
-        self._control = Control(self, sink)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: Ticker[Deadline] = Ticker(self._loop, self._due)
@@ -103,6 +96,15 @@ class Master:
             pump=self._pump,
             own=self._own,
             is_congested=sink.is_congested if sink is not None else _never,
+        )
+        self.connections = Connections(
+            self._loop,
+            self.clients,
+            Control(self, sink),
+            self._ticker,
+            plan=lambda: self.plan,
+            pump=self._pump,
+            own=self._own,
         )
         self._epoch = secrets.randbits(48)
         self._acceptor: Acceptor | None = None
@@ -137,7 +139,9 @@ class Master:
         """
         self._catch_signals()
         self._open_queues(self.plan)
-        self._acceptor = Acceptor(self._loop, self._claim.socket, self._accepted)
+        self._acceptor = Acceptor(
+            self._loop, self._claim.socket, self.connections.accepted
+        )
         log(
             _LOGGER,
             logging.INFO,
@@ -363,92 +367,14 @@ class Master:
                 )
         self._pump()
 
-    # Clients
-
-    def _accepted(self, sock: socket.socket, credentials: Credentials) -> None:
-        if not self.plan.access.allows(credentials):
-            self.clients.refuse(sock, credentials)
-            return
-        peer = self.clients.add(sock, credentials)
-        self._arm(_HELLO, peer)
-        self._own(self._attach(peer))
-
-    async def _attach(self, peer: ClientPeer) -> None:
-        session = Session(Role.MASTER, Role.CLIENT, self.plan.max_frame_bytes)
-        owner = _PeerOwner(self, peer)
-        await self._loop.create_unix_connection(
-            lambda: Connection(session, owner), sock=peer.socket
-        )
-
-    def client_verbs(
-        self, connection: Connection, peer: ClientPeer, verbs: list[Verb]
-    ) -> None:
-        """Act on what a client says.
-
-        Raises:
-            RemoteProtocolError: It broke a rule.
-        """
-        if not connection.is_between_frames:
-            # The frame that is not whole yet began after those that came now.
-            self._arm(_FRAME, peer)
-        for verb in verbs:
-            match verb:
-                case Submit():
-                    self.clients.submit(peer, verb)
-                case Call():
-                    self._control.call(verb, peer.credentials, connection)
-                case Hello():
-                    self._ticker.disarm((_HELLO, peer.number))
-                    self.clients.greet(peer, verb)
-                case Close():
-                    connection.close()
-                case _:
-                    raise RemoteProtocolError(f"{verb.opcode.name} from a client")
-        self._pump()
-
-    def client_received(self, connection: Connection, peer: ClientPeer) -> None:
-        """Bytes came: whoever owes the rest of a frame has some time for it."""
-        key = (_FRAME, peer.number)
-        if connection.is_between_frames:
-            if key in self._ticker:
-                self._ticker.disarm(key)
-        elif key not in self._ticker:
-            self._arm(_FRAME, peer)
-
-    def client_stalled(self, peer: ClientPeer, *, is_stalled: bool) -> None:
-        """A client stopped reading, or reads again."""
-        if is_stalled:
-            self._arm(_STALL, peer)
-        else:
-            self._ticker.disarm((_STALL, peer.number))
-
-    def client_lost(
-        self, connection: Connection, peer: ClientPeer, reason: Exception | None
-    ) -> None:
-        """A client is gone."""
-        for kind in (_HELLO, _FRAME, _STALL):
-            self._ticker.disarm((kind, peer.number))
-        self._control.connection_gone(connection)
-        self.clients.remove(peer)
-        if isinstance(reason, ProtocolError):
-            log(
-                _LOGGER,
-                logging.WARNING,
-                "client broke the protocol",
-                client=peer.name,
-                pid=peer.credentials.pid,
-                error=reason,
-            )
-        self._pump()
-
     # Deadlines, and what the router has decided
 
     def _due(self, deadline: Deadline) -> None:
         kind, number = deadline
         if kind == _WATCHDOG:
             self._feed_watchdog()
-        elif kind in (_HELLO, _FRAME, _STALL):
-            self._give_up_on(kind, number)
+        elif kind in PATIENCE:
+            self.connections.due(kind, number)
         else:
             self.mules.due(kind, number)
 
@@ -458,40 +384,12 @@ class Master:
         self._notifier.watchdog()
         self._ticker.arm((_WATCHDOG, 0), time.monotonic() + self._watchdog_s / 2)
 
-    def _patience(self, kind: str) -> tuple[float, str]:
-        """Return for how many seconds a client is waited for, and what it owes."""
-        patience = self.plan.patience
-        return {
-            _HELLO: (patience.hello_s, "no HELLO"),
-            _FRAME: (patience.frame_s, "not the rest of a frame"),
-            _STALL: (patience.stall_s, "nothing read"),
-        }[kind]
-
-    def _arm(self, kind: str, peer: ClientPeer) -> None:
-        seconds, _ = self._patience(kind)
-        self._ticker.arm((kind, peer.number), time.monotonic() + seconds)
-
-    def _give_up_on(self, kind: str, number: SenderId) -> None:
-        peer = self.clients.peers.get(number)
-        if peer is None:
-            return
-        seconds, what = self._patience(kind)
-        if peer.connection is None:
-            peer.socket.close()
-            self.clients.remove(peer)
-            return
-        error = RemoteProtocolError(f"{what} within {seconds:g} seconds")
-        if kind == _STALL:
-            # It reads nothing, so it cannot be told.
-            peer.connection.abort()
-        peer.connection.fail(error)
-
     def _pump(self) -> None:
         """Do what the router has decided since the last time."""
         for link, run in self.router.deliveries():
-            self.mules.deliver(link, run)
+            self.mules.links.deliver(link, run)
         # The work leaves before the receipt.
-        self.mules.flush_all()
+        self.mules.links.flush_all()
         self.clients.flush_all()
 
     def _welcome(self) -> JsonObject:
@@ -519,37 +417,6 @@ class Master:
         if generation.life.is_failing(time.monotonic()):
             return "failing"
         return generation.state.value
-
-
-class _PeerOwner:
-    """Ties a connection to the client at its other end."""
-
-    def __init__(self, master: Master, peer: ClientPeer) -> None:
-        self._master = master
-        self._peer = peer
-
-    def connection_made(self, connection: Connection) -> None:
-        """Keep the connection, and watch that the client reads."""
-        self._peer.connection = connection
-        connection.on_stall = self._stalled
-
-    def _stalled(self, is_stalled: bool) -> None:  # noqa: FBT001  (stalled or not)
-        self._master.client_stalled(self._peer, is_stalled=is_stalled)
-
-    def data_received(self, connection: Connection) -> None:
-        """Whoever owes the rest of a frame has some time for it."""
-        self._master.client_received(connection, self._peer)
-
-    def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
-        """Let the master act; a client that breaks a rule loses its connection."""
-        try:
-            self._master.client_verbs(connection, self._peer, verbs)
-        except RemoteProtocolError as exc:
-            connection.fail(exc)
-
-    def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
-        """Let the master know."""
-        self._master.client_lost(connection, self._peer, reason)
 
 
 def _never() -> bool:

@@ -7,7 +7,10 @@ from typing import Generic, TypeVar
 
 from pymule.sansio.wheel import TimerWheel
 
-__all__ = ("Ticker",)
+__all__ = ("Deadline", "Ticker")
+
+Deadline = tuple[str, int]
+"""What is due: a kind, and the number of what it is about."""
 
 K = TypeVar("K")
 

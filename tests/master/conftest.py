@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster
 
-from pymule.master import mules
+from pymule.master import processes
 from pymule.master.listener import SocketClaim
 from pymule.master.spawner import Spawner
 from tests.master.harness import STAND_IN, Yard
@@ -42,7 +42,7 @@ async def yard(
     for name in ("io.BufferedReader.read", "io.TextIOWrapper.read"):
         blockbuster.functions[name].can_block_in("control.py", "_rss_bytes")
     spawner = functools.partial(Spawner, command=STAND_IN)
-    monkeypatch.setattr(mules, "Spawner", spawner)
+    monkeypatch.setattr(processes, "Spawner", spawner)
     yard = Yard(claim)
     handler = signal.getsignal(signal.SIGCHLD)
     yield yard

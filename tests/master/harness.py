@@ -10,14 +10,14 @@ import os
 import socket
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from pymule.errors import ConfigError
 from pymule.master.daemon import Master
-from pymule.master.generation import MuleSpec
+from pymule.master.generation import Generation, MuleSpec
 from pymule.master.listener import AccessRule, SocketClaim
 from pymule.master.logs import LogSink
 from pymule.master.notify import Notifier
@@ -30,6 +30,7 @@ from pymule.sansio.supervision import RestartPolicy
 from pymule.sansio.target import MuleId
 from pymule.sansio.verbs import (
     Call,
+    Close,
     Confirm,
     Hello,
     JsonObject,
@@ -40,7 +41,21 @@ from pymule.sansio.verbs import (
 )
 from tests.conftest import MS, wait_until
 
-__all__ = ("LONG", "STAND_IN", "Guest", "Yard", "a_plan", "a_queue", "a_spec")
+__all__ = (
+    "HOLD",
+    "LONG",
+    "STAND_IN",
+    "Guest",
+    "Yard",
+    "a_plan",
+    "a_queue",
+    "a_spec",
+    "first",
+    "is_root",
+    "reason_of",
+    "until",
+    "with_limits",
+)
 
 LONG: Final = 10_000 * MS
 """Seconds that something may take which takes a tenth of one."""
@@ -85,6 +100,15 @@ def rest():
     while True:
         signal.pause()
 """
+HOLD: Final = """
+be_ready()
+ask(10)
+deliver = hear(Deliver)
+board = Scoreboard(mule["board"])
+slot = board.open_slot(0)
+"""
+"""The program of a stand-in that was given messages and took none yet."""
+
 _ROOT: Final = str(Path(__file__).parents[2])
 V = TypeVar("V", bound=Verb)
 
@@ -357,3 +381,20 @@ def with_limits(spec: MuleSpec, **limits: float) -> MuleSpec:
 def is_root() -> bool:
     """Whether a process of another user can be had."""
     return os.geteuid() == 0
+
+
+def first(yard: Yard) -> Generation:
+    """Return the mule that has number 1."""
+    return yard.master.mules.current[MuleId(1)]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that processes have to do."""
+    await wait_until(condition, within=LONG)
+
+
+def reason_of(verbs: list[Verb]) -> str:
+    """Return why the master closed; it must have said so last."""
+    (*_, last) = verbs
+    assert isinstance(last, Close)
+    return str(last.value["reason"])

@@ -1,9 +1,5 @@
 """Guests that say what they want, at the socket of a real master."""
 
-import contextlib
-from dataclasses import replace
-from typing import Final
-
 import pytest
 
 from pymule.errors import (
@@ -14,34 +10,18 @@ from pymule.errors import (
 )
 from pymule.master import clients
 from pymule.master.clients import Clients
-from pymule.master.listener import AccessRule
-from pymule.master.plan import Patience
 from pymule.sansio.batch import pack_bodies
-from pymule.sansio.frame import Opcode, encode_frame
 from pymule.sansio.router import Router
 from pymule.sansio.session import PROTOCOL_VERSIONS
 from pymule.sansio.verbs import (
-    Ack,
     Close,
     Hello,
-    Ready,
     Refuse,
     Submit,
-    Verb,
-    Welcome,
 )
-from tests.conftest import MS, wait_until
+from tests.conftest import wait_until
 from tests.master.conftest import Logged
-from tests.master.harness import LONG, Yard, a_plan, a_queue, a_spec, is_root
-
-NOBODY: Final = 65534
-
-
-def reason_of(verbs: list[Verb]) -> str:
-    """Return why the master closed; it must have said so last."""
-    (*_, last) = verbs
-    assert isinstance(last, Close)
-    return str(last.value["reason"])
+from tests.master.harness import LONG, Yard, a_plan, a_queue, a_spec, reason_of
 
 
 async def until_left(yard: Yard) -> None:
@@ -84,64 +64,6 @@ async def test_a_hello_that_will_not_do_is_answered_with_the_reason(
     assert reason in reason_of(await guest.ended())
     await until_left(yard)
     assert len(logged("client broke the protocol")) == 1
-
-
-async def test_who_says_nothing_is_not_waited_for(yard: Yard) -> None:
-    await yard.open(a_plan(patience=Patience(hello_s=50 * MS)))
-    guest = yard.guest()
-
-    await guest.connect()
-
-    assert "no HELLO within" in reason_of(await guest.ended())
-
-
-async def test_who_has_said_hello_may_be_silent(yard: Yard) -> None:
-    await yard.open(a_plan(patience=Patience(hello_s=50 * MS)))
-    quiet, late = await yard.greeted("quiet"), yard.guest()
-
-    await late.connect()
-    await late.ended()
-
-    assert (await quiet.call("ping")).kind == 0
-
-
-async def test_half_a_frame_is_not_waited_for(yard: Yard) -> None:
-    await yard.open(a_plan(patience=Patience(frame_s=50 * MS)))
-    guest = await yard.greeted()
-
-    await guest.say_bytes(encode_frame(Opcode.CALL, b"x" * 100)[:50])
-
-    assert "not the rest of a frame" in reason_of(await guest.ended())
-
-
-async def test_garbage_is_answered_with_a_reason_and_the_end(yard: Yard) -> None:
-    await yard.open(a_plan())
-    guest, other = await yard.greeted("bad"), await yard.greeted("good")
-
-    await guest.say_bytes(b"GET / HTTP/1.1\r\n\r\n" * 100)
-
-    assert reason_of(await guest.ended())
-    assert (await other.call("ping")).kind == 0
-
-
-async def test_a_guest_may_not_speak_as_a_mule(yard: Yard) -> None:
-    await yard.open(a_plan())
-    guest = await yard.greeted()
-
-    await guest.say_bytes(Ready().pack() + Ack([(1, 1, 1)]).pack())
-
-    assert "READY" in reason_of(await guest.ended())
-
-
-async def test_who_says_goodbye_is_let_go(yard: Yard, logged: Logged) -> None:
-    await yard.open(a_plan())
-    guest = await yard.greeted()
-
-    await guest.say(Close({}))
-
-    assert await guest.ended() == []
-    await until_left(yard)
-    assert logged("client broke the protocol") == []
 
 
 # Submits
@@ -377,32 +299,6 @@ async def test_who_sent_nothing_is_not_remembered(yard: Yard) -> None:
     await until_left(yard)
 
     assert not yard.master.clients._away
-
-
-# Who may
-
-
-@pytest.mark.skipif(not is_root(), reason="needs to be root")
-@pytest.mark.parametrize("is_named", [False, True], ids=["stranger", "named"])
-async def test_only_those_users_are_let_in_that_are_named(
-    yard: Yard, logged: Logged, *, is_named: bool
-) -> None:
-    yard.path.parent.chmod(0o755)
-    users = frozenset({NOBODY} if is_named else ())
-    access = AccessRule(users, frozenset())
-    await yard.open(replace(a_plan(), access=access))
-    guest = yard.guest()
-    hello = Hello({"protocol": list(PROTOCOL_VERSIONS), "client": "x"})
-
-    guest.connect_as(NOBODY)
-    with contextlib.suppress(ConnectionError):
-        await guest.say(hello)
-    is_in = is_named and bool(await guest.hear(Welcome))
-    said = [] if is_in else await guest.ended()
-
-    assert (is_in, said) == (is_named, [])
-    refused = [fields["uid"] for fields in logged("connection refused")]
-    assert refused == ([] if is_named else [NOBODY])
 
 
 def test_an_answer_for_somebody_who_left_is_dropped() -> None:

@@ -1,6 +1,5 @@
 """A real master in this process: its start, its reloads and its end."""
 
-import asyncio
 import logging
 import os
 import signal
@@ -13,13 +12,11 @@ import pytest
 
 from pymule.errors import ConfigError
 from pymule.master.notify import Notifier
-from pymule.master.plan import Patience
 from pymule.sansio.supervision import RestartPolicy
-from pymule.sansio.target import MuleId
 from pymule.sansio.verbs import Call
 from tests.conftest import MS, wait_until
 from tests.master.conftest import Logged
-from tests.master.harness import LONG, Yard, a_plan, a_queue, a_spec, with_limits
+from tests.master.harness import LONG, Yard, a_plan, a_queue, a_spec
 
 SLOW_START = "greet(); rest()"
 HOLD = "be_ready(); ask(10); hear(Deliver); rest()"
@@ -302,7 +299,7 @@ async def test_a_stop_ends_a_reload_and_the_mule_that_was_arriving(
     assert await yard.stop()
 
     assert len(logged("mule exited")) == 2
-    assert not master.mules._by_process
+    assert not master.mules._processes._running
     assert "interrupted" in str([getattr(v, "value", "") for v in await guest.ended()])
 
 
@@ -358,37 +355,7 @@ async def test_a_reload_changes_the_limits_of_a_queue(yard: Yard) -> None:
     assert await guest.confirmed(1) == [(1, 1, 2)]
 
 
-# Guests that are slow
-
-
-async def test_who_does_not_read_is_left_behind(yard: Yard, logged: Logged) -> None:
-    await yard.open(a_plan(patience=Patience(stall_s=100 * MS)))
-    guest = await yard.greeted("lazy")
-
-    for _ in range(40):
-        call = Call(1, {"method": "x" * 20_000}).pack()
-        try:
-            async with asyncio.timeout(2000 * MS):
-                await guest.say_bytes(call * 4)
-        except (TimeoutError, ConnectionError):
-            break
-
-    await wait_until(lambda: not yard.master.clients.peers, within=LONG)
-    assert "nothing read within" in str(logged("client broke the protocol"))
-
-
-async def test_who_reads_again_in_time_stays(yard: Yard) -> None:
-    master = await yard.open(a_plan(patience=Patience(stall_s=LONG)))
-    guest = await yard.greeted("slow")
-    (peer,) = master.clients.peers.values()
-
-    master.client_stalled(peer, is_stalled=True)
-    is_watched = ("stall", peer.number) in master._ticker
-    master.client_stalled(peer, is_stalled=False)
-
-    assert is_watched
-    assert ("stall", peer.number) not in master._ticker
-    assert (await guest.call("ping")).kind == 0
+# Faults
 
 
 async def test_a_task_that_fails_is_logged_with_its_fault(
@@ -404,27 +371,3 @@ async def test_a_task_that_fails_is_logged_with_its_fault(
     await wait_until(lambda: "task failed" in caplog.text)
 
     assert "ValueError: planted" in caplog.text
-
-
-async def test_a_message_goes_to_the_mule_that_asks_and_its_ack_comes_back(
-    yard: Yard,
-) -> None:
-    program = """
-be_ready()
-ask(2)
-for _ in range(2):
-    deliver = hear(Deliver)
-    say(Ack([(deliver.first_id, deliver.count, deliver.attempt)]))
-rest()
-"""
-    spec = with_limits(a_spec(1, program), harakiri_s=60.0)
-    master = await yard.open_ready(a_plan(spec))
-    guest = await yard.greeted()
-
-    await guest.submit(0, b"a")
-    await guest.submit(1, b"b", target="mule1")
-    await wait_until(
-        lambda: sum(q.acked for q in master.router.queues.values()), within=LONG
-    )
-
-    assert master.mules.current[MuleId(1)].state.value == "up"

@@ -1,0 +1,199 @@
+"""The connections of the master with its clients: who gets in, and how long it has."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from pymule.connection import Connection
+from pymule.errors import ProtocolError, RemoteProtocolError
+from pymule.master.clients import ClientPeer, Clients
+from pymule.master.control import Control
+from pymule.master.listener import Credentials
+from pymule.master.logs import log
+from pymule.master.plan import Plan
+from pymule.master.ticker import Deadline, Ticker
+from pymule.sansio.session import Role, Session
+from pymule.sansio.verbs import Call, Close, Hello, Submit, Verb
+
+__all__ = ("PATIENCE", "Connections")
+
+_LOGGER: Final = logging.getLogger("pymule.master")
+
+_HELLO: Final = "hello"
+_FRAME: Final = "frame"
+_STALL: Final = "stall"
+PATIENCE: Final = (_HELLO, _FRAME, _STALL)
+"""The kinds of the deadlines of clients."""
+
+
+class Connections:
+    """The connections of all clients; acts on what they say, and fail to say.
+
+    Args:
+        loop: Where they live.
+        clients: Take the messages.
+        control: Answers the calls.
+        ticker: Has the deadlines.
+        plan: Returns what holds now; a reload changes it.
+        pump: Sends what the router has decided; called at the end of each chain.
+        own: Keeps a task that the master started until it is done.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clients: Clients,
+        control: Control,
+        ticker: Ticker[Deadline],
+        *,
+        plan: Callable[[], Plan],
+        pump: Callable[[], None],
+        own: Callable[[Coroutine[object, object, None]], object],
+    ) -> None:
+        self._loop = loop
+        self._clients = clients
+        self._control = control
+        self._ticker = ticker
+        self._plan = plan
+        self._pump = pump
+        self._own = own
+
+    def accepted(self, sock: socket.socket, credentials: Credentials) -> None:
+        """Somebody connected; let in who may."""
+        if not self._plan().access.allows(credentials):
+            self._clients.refuse(sock, credentials)
+            return
+        peer = self._clients.add(sock, credentials)
+        self._arm(_HELLO, peer)
+        self._own(self._attach(peer))
+
+    async def _attach(self, peer: ClientPeer) -> None:
+        session = Session(Role.MASTER, Role.CLIENT, self._plan().max_frame_bytes)
+        owner = _PeerOwner(self, peer)
+        await self._loop.create_unix_connection(
+            lambda: Connection(session, owner), sock=peer.socket
+        )
+
+    def verbs_received(
+        self, connection: Connection, peer: ClientPeer, verbs: list[Verb]
+    ) -> None:
+        """Act on what a client says.
+
+        Raises:
+            RemoteProtocolError: It broke a rule.
+        """
+        if not connection.is_between_frames:
+            # The frame that is not whole yet began after those that came now.
+            self._arm(_FRAME, peer)
+        for verb in verbs:
+            match verb:
+                case Submit():
+                    self._clients.submit(peer, verb)
+                case Call():
+                    self._control.call(verb, peer.credentials, connection)
+                case Hello():
+                    self._ticker.disarm((_HELLO, peer.number))
+                    self._clients.greet(peer, verb)
+                case Close():
+                    connection.close()
+                case _:
+                    raise RemoteProtocolError(f"{verb.opcode.name} from a client")
+        self._pump()
+
+    def data_received(self, connection: Connection, peer: ClientPeer) -> None:
+        """Bytes came: whoever owes the rest of a frame has some time for it."""
+        key = (_FRAME, peer.number)
+        if connection.is_between_frames:
+            if key in self._ticker:
+                self._ticker.disarm(key)
+        elif key not in self._ticker:
+            self._arm(_FRAME, peer)
+
+    def stalled(self, peer: ClientPeer, *, is_stalled: bool) -> None:
+        """A client stopped reading, or reads again."""
+        if is_stalled:
+            self._arm(_STALL, peer)
+        else:
+            self._ticker.disarm((_STALL, peer.number))
+
+    def connection_lost(
+        self, connection: Connection, peer: ClientPeer, reason: Exception | None
+    ) -> None:
+        """A client is gone."""
+        for kind in PATIENCE:
+            self._ticker.disarm((kind, peer.number))
+        self._control.connection_gone(connection)
+        self._clients.remove(peer)
+        if isinstance(reason, ProtocolError):
+            log(
+                _LOGGER,
+                logging.WARNING,
+                "client broke the protocol",
+                client=peer.name,
+                pid=peer.credentials.pid,
+                error=reason,
+            )
+        self._pump()
+
+    def _patience(self, kind: str) -> tuple[float, str]:
+        """Return for how many seconds a client is waited for, and what it owes."""
+        patience = self._plan().patience
+        return {
+            _HELLO: (patience.hello_s, "no HELLO"),
+            _FRAME: (patience.frame_s, "not the rest of a frame"),
+            _STALL: (patience.stall_s, "nothing read"),
+        }[kind]
+
+    def _arm(self, kind: str, peer: ClientPeer) -> None:
+        seconds, _ = self._patience(kind)
+        self._ticker.arm((kind, peer.number), time.monotonic() + seconds)
+
+    def due(self, kind: str, number: int) -> None:
+        """A client is not waited for any longer."""
+        peer = self._clients.peers.get(number)
+        if peer is None:
+            return
+        seconds, what = self._patience(kind)
+        if peer.connection is None:
+            peer.socket.close()
+            self._clients.remove(peer)
+            return
+        error = RemoteProtocolError(f"{what} within {seconds:g} seconds")
+        if kind == _STALL:
+            # It reads nothing, so it cannot be told.
+            peer.connection.abort()
+        peer.connection.fail(error)
+
+
+class _PeerOwner:
+    """Ties a connection to the client at its other end."""
+
+    def __init__(self, connections: Connections, peer: ClientPeer) -> None:
+        self._connections = connections
+        self._peer = peer
+
+    def connection_made(self, connection: Connection) -> None:
+        """Keep the connection, and watch that the client reads."""
+        self._peer.connection = connection
+        connection.on_stall = self._stalled
+
+    def _stalled(self, is_stalled: bool) -> None:  # noqa: FBT001  (stalled or not)
+        self._connections.stalled(self._peer, is_stalled=is_stalled)
+
+    def data_received(self, connection: Connection) -> None:
+        """Whoever owes the rest of a frame has some time for it."""
+        self._connections.data_received(connection, self._peer)
+
+    def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
+        """Act on them; a client that breaks a rule loses its connection."""
+        try:
+            self._connections.verbs_received(connection, self._peer, verbs)
+        except RemoteProtocolError as exc:
+            connection.fail(exc)
+
+    def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
+        """Let the connections know."""
+        self._connections.connection_lost(connection, self._peer, reason)

@@ -4,10 +4,12 @@ from enum import IntEnum
 from typing import Final
 
 from pymule.errors import (
+    BadCallError,
     ConfigError,
     ConnectionLostError,
     MasterUnavailableError,
     MessageTooBigError,
+    NoHandlerError,
     NotAllowedError,
     PymuleError,
     RefusedError,
@@ -48,6 +50,8 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (ConnectionLostError, ExitCode.NO_DAEMON),
     (UnknownTargetError, ExitCode.BAD_DATA),
     (MessageTooBigError, ExitCode.BAD_DATA),
+    (NoHandlerError, ExitCode.BAD_DATA),
+    (BadCallError, ExitCode.BAD_DATA),
     (NotAllowedError, ExitCode.NOT_ALLOWED),
     (PermissionError, ExitCode.NOT_ALLOWED),
     (RemoteProtocolError, ExitCode.PROTOCOL),

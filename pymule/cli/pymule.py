@@ -149,6 +149,31 @@ def _where(mule: int | None, farm: str | None) -> int | str | None:
     return mule if farm is None else farm
 
 
+@app.command(name="signal")
+def raise_signal(
+    number: Annotated[
+        int,
+        typer.Argument(
+            metavar="NUM", min=0, max=255, help="The signal.", show_default=False
+        ),
+    ],
+    *,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Raise a signal: its handler runs where it was registered for.
+
+    Ends when the daemon has it.
+    """
+    from pymule.cli.asking import ask  # noqa: PLC0415  (see send)
+
+    ask(
+        lambda client: client.call("raise", signal=number),
+        socket=socket,
+        timeout=timeout,
+    )
+
+
 @app.command()
 def reload(*, socket: SocketOption = None, timeout: TimeoutOption = None) -> None:
     """Read the configuration again and replace mule by mule; wait for the end.

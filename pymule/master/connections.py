@@ -14,9 +14,10 @@ from pymule.master.control import Control
 from pymule.master.listener import Credentials
 from pymule.master.logs import log
 from pymule.master.plan import Plan
+from pymule.master.signals import Signals, peer_receiver
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.session import Role, Session
-from pymule.sansio.verbs import Call, Close, Hello, Submit, Verb
+from pymule.sansio.verbs import Call, Close, Handled, Hello, Listen, Submit, Verb
 
 __all__ = ("PATIENCE", "Connections")
 
@@ -36,8 +37,10 @@ class Connections:
         loop: Where they live.
         clients: Take the messages.
         control: Answers the calls.
+        signals: Answer those that are about signals.
         ticker: Has the deadlines.
         plan: Returns what holds now; a reload changes it.
+        owner_of: Returns the mule that a process is, or ``""``.
         pump: Sends what the router has decided; called at the end of each chain.
         own: Keeps a task that the master started until it is done.
     """
@@ -47,15 +50,19 @@ class Connections:
         loop: asyncio.AbstractEventLoop,
         clients: Clients,
         control: Control,
+        signals: Signals,
         ticker: Ticker[Deadline],
         *,
         plan: Callable[[], Plan],
+        owner_of: Callable[[int], str],
         pump: Callable[[], None],
         own: Callable[[Coroutine[object, object, None]], object],
     ) -> None:
         self._loop = loop
         self._clients = clients
         self._control = control
+        self._signals = signals
+        self._owner_of = owner_of
         self._ticker = ticker
         self._plan = plan
         self._pump = pump
@@ -93,15 +100,26 @@ class Connections:
                 case Submit():
                     self._clients.submit(peer, verb)
                 case Call():
-                    self._control.call(verb, peer.credentials, connection)
+                    self._called(connection, peer, verb)
                 case Hello():
                     self._ticker.disarm((_HELLO, peer.number))
                     self._clients.greet(peer, verb)
                 case Close():
                     connection.close()
+                case Listen():
+                    self._signals.listened(peer_receiver(peer.number), verb)
+                case Handled():
+                    self._signals.handled(peer_receiver(peer.number), verb)
                 case _:
                     raise RemoteProtocolError(f"{verb.opcode.name} from a client")
         self._pump()
+
+    def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> None:
+        receiver, pid = peer_receiver(peer.number), peer.credentials.pid
+        if not self._signals.call(
+            call, receiver, connection, lambda: self._owner_of(pid)
+        ):
+            self._control.call(call, peer.credentials, connection)
 
     def data_received(self, connection: Connection, peer: ClientPeer) -> None:
         """Bytes came: whoever owes the rest of a frame has some time for it."""
@@ -126,6 +144,7 @@ class Connections:
         for kind in PATIENCE:
             self._ticker.disarm((kind, peer.number))
         self._control.connection_gone(connection)
+        self._signals.client_gone(peer.number)
         self._clients.remove(peer)
         if isinstance(reason, ProtocolError):
             log(

@@ -28,9 +28,10 @@ from pymule.master.listener import Acceptor, SocketClaim
 from pymule.master.logs import LogSink, log
 from pymule.master.mules import Mules
 from pymule.master.notify import Notifier
-from pymule.master.plan import Plan
+from pymule.master.plan import Plan, farm_names
+from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
-from pymule.sansio.link import Link
+from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.supervision import MuleState
 from pymule.sansio.verbs import JsonObject
@@ -89,8 +90,15 @@ class Master:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: Ticker[Deadline] = Ticker(self._loop, self._due)
+        self.signals = Signals(
+            self._ticker,
+            mules=lambda: list(self.plan.mules),
+            farms=lambda: farm_names(self.plan),
+            on_dispatched=self._dispatched,
+        )
         self.mules = Mules(
             self.router,
+            self.signals,
             self._ticker,
             welcome=self._welcome,
             pump=self._pump,
@@ -101,8 +109,10 @@ class Master:
             self._loop,
             self.clients,
             Control(self, sink),
+            self.signals,
             self._ticker,
             plan=lambda: self.plan,
+            owner_of=self.mules.owner_of,
             pump=self._pump,
             own=self._own,
         )
@@ -219,6 +229,7 @@ class Master:
     async def _close(self) -> None:
         if self._acceptor is not None:
             self._acceptor.close()
+        self.signals.close()
         self._ticker.close()
         for peer in list(self.clients.peers.values()):
             if peer.connection is not None:
@@ -307,6 +318,7 @@ class Master:
         self._open_queues(plan)
         self._warn_of_restart(plan)
         self.plan = plan
+        self.mules.epoch += 1
         for spec in plan.mules.values():
             generation = self.mules.add(spec, plan.restarts)
             self.mules.arriving.append(generation)
@@ -375,8 +387,11 @@ class Master:
             self._feed_watchdog()
         elif kind in PATIENCE:
             self.connections.due(kind, number)
-        else:
+        elif not self.signals.due(kind, number):
             self.mules.due(kind, number)
+
+    def _dispatched(self, link: LinkId) -> None:
+        self.mules.links.dispatched(link)
 
     def _feed_watchdog(self) -> None:
         if self._watchdog_s is None:
@@ -388,6 +403,7 @@ class Master:
         """Do what the router has decided since the last time."""
         for link, run in self.router.deliveries():
             self.mules.links.deliver(link, run)
+        self.signals.flush()
         # The work leaves before the receipt.
         self.mules.links.flush_all()
         self.clients.flush_all()

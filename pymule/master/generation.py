@@ -117,10 +117,14 @@ class Generation:
         number: Names it among the deadlines.
         spec: What to start.
         life: Decides when.
+        epoch: How many reloads came before it.
     """
 
-    def __init__(self, number: int, spec: MuleSpec, life: MuleLife) -> None:
+    def __init__(
+        self, number: int, spec: MuleSpec, life: MuleLife, epoch: int = 0
+    ) -> None:
         self.number = number
+        self.epoch = epoch
         self.spec = spec
         self.life = life
         self.current: Process | None = None

@@ -1,4 +1,4 @@
-"""Mules that have a message in hand for too long."""
+"""Mules that have a message in hand, or a handler running, for too long."""
 
 import logging
 import time
@@ -7,6 +7,7 @@ from typing import Final
 
 from pymule.master.generation import Generation, Process
 from pymule.master.logs import log
+from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.link import LinkId
 from pymule.sansio.router import Router
@@ -26,6 +27,7 @@ class Harakiri:
 
     Args:
         router: Knows which have.
+        signals: Knows which run a handler.
         ticker: Has the deadlines.
         on_hung: Called with a mule that exceeds its own, and the time.
     """
@@ -33,15 +35,17 @@ class Harakiri:
     def __init__(
         self,
         router: Router,
+        signals: Signals,
         ticker: Ticker[Deadline],
         on_hung: Callable[[Generation, float], None],
     ) -> None:
         self._router = router
+        self._signals = signals
         self._ticker = ticker
         self._on_hung = on_hung
 
     def watch(self, generation: Generation, link: LinkId) -> None:
-        """The mule was given a message."""
+        """The mule was given a message or a signal."""
         limit = generation.spec.harakiri_s
         key = (HARAKIRI, link)
         if limit is not None and key not in self._ticker:
@@ -51,9 +55,12 @@ class Harakiri:
         """Its deadline has come, or the time to look at it."""
         link = running.link
         limit = generation.spec.harakiri_s
-        if limit is None or self._router.is_idle(link):
+        handler = self._signals.running_since(link)
+        if limit is None or (handler is None and self._router.is_idle(link)):
             return
         since = min(running.held_since(now), default=now)
+        if handler is not None:
+            since = min(since, handler[0])
         if since + limit > now:
             look_at = min(since + limit, now + _LOOK_S)
             self._ticker.arm((HARAKIRI, link), look_at)
@@ -66,6 +73,7 @@ class Harakiri:
             pid=running.process.pid,
             in_hand_s=round(now - since, 3),
             harakiri_s=limit,
+            signal=None if handler is None or since < handler[0] else handler[1],
         )
         self._on_hung(generation, now)
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from pymule.connection import Connection
-from pymule.errors import LeaseLostError, RemoteProtocolError
+from pymule.errors import LeaseLostError, RemoteProtocolError, UnsupportedError
 from pymule.master.generation import Generation, Process
 from pymule.master.harakiri import HARAKIRI, Harakiri
 from pymule.master.logs import log
+from pymule.master.signals import Signals, link_receiver, send_error
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.link import LinkId
 from pymule.sansio.queue import Run
@@ -23,12 +24,15 @@ from pymule.sansio.supervision import MuleState
 from pymule.sansio.target import MessageId
 from pymule.sansio.verbs import (
     Ack,
+    Call,
     Close,
     Credit,
     Deliver,
+    Handled,
     Hello,
     JsonObject,
     Lane,
+    Listen,
     Nack,
     Ready,
     Return,
@@ -50,18 +54,20 @@ class Links:
     Args:
         loop: Where they live.
         router: Has what the mules tell of messages.
+        signals: Has what they tell of signals.
         ticker: Has the deadlines of retries and of lost links.
         harakiri: Watches those that are given messages.
         welcome: Returns the limits that WELCOME tells.
         pump: Sends what the router has decided; called at the end of each chain.
         on_ready: Called with a mule that says so.
-        on_drained: Called with a mule that drains and has no message left.
+        on_drained: Called with a mule that drains and has nothing left.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         router: Router,
+        signals: Signals,
         ticker: Ticker[Deadline],
         harakiri: Harakiri,
         *,
@@ -72,6 +78,7 @@ class Links:
     ) -> None:
         self._loop = loop
         self._router = router
+        self._signals = signals
         self._ticker = ticker
         self._harakiri = harakiri
         self._welcome = welcome
@@ -144,6 +151,20 @@ class Links:
         self._unflushed[connection] = None
         self._harakiri.watch(generation, link)
 
+    def dispatched(self, link: LinkId) -> None:
+        """A mule was given a signal."""
+        generation, _ = self._running[link]
+        self._harakiri.watch(generation, link)
+
+    def is_idle(self, link: LinkId) -> bool:
+        """Whether a mule has neither a message nor a handler at work."""
+        return self._router.is_idle(link) and self._signals.is_idle(link)
+
+    def connected(self, running: Process, connection: Connection) -> None:
+        """A process can be talked to now."""
+        running.connection = connection
+        self._signals.mule_connected(running.link, connection)
+
     def flush_all(self) -> None:
         """Hand what is to be sent to the transports."""
         unflushed, self._unflushed = self._unflushed, {}
@@ -162,9 +183,7 @@ class Links:
         generation, _ = found
         for verb in verbs:
             self._act(generation, running, verb)
-        if generation.state is MuleState.DRAINING and self._router.is_idle(
-            running.link
-        ):
+        if generation.state is MuleState.DRAINING and self.is_idle(running.link):
             self._on_drained(generation, running)
         self._pump()
 
@@ -183,8 +202,32 @@ class Links:
                     self._router.give_back(link, first_id, count)
             case Lane():
                 self._router.open_lane(link, verb.lane, verb.sources)
+            case Listen() | Handled() | Call():
+                self._act_on_signals(running, verb)
             case _:
                 self._act_once(generation, running, verb)
+
+    def _act_on_signals(self, running: Process, verb: Listen | Handled | Call) -> None:
+        receiver = link_receiver(running.link)
+        match verb:
+            case Listen():
+                self._signals.listened(receiver, verb)
+            case Handled():
+                self._signals.handled(receiver, verb)
+            case Call():
+                self._called(running, verb)
+
+    def _called(self, running: Process, call: Call) -> None:
+        connection = running.connection
+        if connection is None:
+            raise AssertionError("it asked over its connection")
+        receiver = link_receiver(running.link)
+        if not self._signals.call(call, receiver, connection, str):
+            send_error(
+                call,
+                UnsupportedError(f"the call {call.value.get('method')!r} of a mule"),
+                connection,
+            )
 
     def _act_once(self, generation: Generation, running: Process, verb: Verb) -> None:
         """Act on what a mule says once in its life."""
@@ -234,6 +277,7 @@ class Links:
             return
         generation, _ = found
         self._router.drain_link(running.link)
+        self._signals.mule_drains(running.link)
         if reason is None or isinstance(reason, OSError):
             # As a rule the news of its death comes next. One that was killed with
             # something unread resets the link, which is no failure of its own.
@@ -260,7 +304,7 @@ class _LinkOwner:
 
     def connection_made(self, connection: Connection) -> None:
         """The process can be talked to now."""
-        self._running.connection = connection
+        self._links.connected(self._running, connection)
 
     def data_received(self, connection: Connection) -> None:
         """Nothing to do before a frame is whole."""

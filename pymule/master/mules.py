@@ -15,6 +15,7 @@ from pymule.master.harakiri import Harakiri
 from pymule.master.links import Links
 from pymule.master.logs import log
 from pymule.master.processes import Processes
+from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
@@ -55,6 +56,7 @@ class Mules:
 
     Args:
         router: Has their messages.
+        signals: Has their handlers.
         ticker: Has their deadlines.
         welcome: Returns the limits that WELCOME tells.
         pump: Sends what the router has decided; called at the end of each chain.
@@ -65,6 +67,7 @@ class Mules:
     def __init__(
         self,
         router: Router,
+        signals: Signals,
         ticker: Ticker[Deadline],
         *,
         welcome: Callable[[], JsonObject],
@@ -77,6 +80,7 @@ class Mules:
         self.arriving: list[Generation] = []
         self.retiring: list[Generation] = []
         self._router = router
+        self._signals = signals
         self._ticker = ticker
         self._pump = pump
         self._own = own
@@ -85,8 +89,9 @@ class Mules:
         self.links = Links(
             self._loop,
             router,
+            signals,
             ticker,
-            Harakiri(router, ticker, self._hung),
+            Harakiri(router, signals, ticker, self._hung),
             welcome=welcome,
             pump=pump,
             on_ready=self._ready,
@@ -94,6 +99,8 @@ class Mules:
         )
         self._numbers = itertools.count(1)
         self._generations: dict[int, Generation] = {}
+        # Counts the reloads: a later one brings newer code.
+        self.epoch = 0
         # Mules that had to be killed although they were asked to stop.
         self.killed_count = 0
 
@@ -118,7 +125,7 @@ class Mules:
             kill_after_s=min(spec.stop_timeout_s, _KILL_AFTER_S),
         )
         life = MuleLife(restarts, timeouts)
-        generation = Generation(next(self._numbers), spec, life)
+        generation = Generation(next(self._numbers), spec, life, self.epoch)
         self._generations[generation.number] = generation
         return generation
 
@@ -180,6 +187,8 @@ class Mules:
 
     def _ended(self, generation: Generation) -> None:
         generation.note_ended()
+        if self.current.get(generation.spec.id) in (None, generation):
+            self._signals.mule_removed(generation.spec.id)
         if generation in self.retiring:
             self.retiring.remove(generation)
             self._generations.pop(generation.number, None)
@@ -204,6 +213,8 @@ class Mules:
             return
         generation.current = running
         self.links.add(generation, running)
+        spec = generation.spec
+        self._signals.mule_spawned(link, spec.id, spec.farms, generation.epoch)
         self._own(self.links.attach(running))
 
     def _spawn_failed(self, generation: Generation) -> None:
@@ -216,9 +227,10 @@ class Mules:
         if running is None:
             raise AssertionError("only a mule that runs is drained")
         self._router.drain_link(running.link)
+        self._signals.mule_drains(running.link)
         if running.connection is not None and not running.connection.is_closed:
             running.connection.send(DrainVerb())
-        if self._router.is_idle(running.link):
+        if self.links.is_idle(running.link):
             # In a turn of its own: the life is in the middle of a decision.
             self._loop.call_soon(self._drained, generation, running)
 
@@ -261,6 +273,8 @@ class Mules:
                 start_s=round(generation.uptime_s(), 3),
             )
         self._apply(generation, generation.life.ready(now))
+        if generation.current is not None:
+            self._signals.mule_ready(generation.current.link)
         generation.note_started(is_up=True)
 
     # Deaths
@@ -293,7 +307,26 @@ class Mules:
         self._processes.close(running)
         generation.note_started(is_up=False)
         self._apply(generation, generation.life.exited(now, exit_, random.random()))  # noqa: S311
+        self._signals.mule_gone(running.link, returns=self._has_successor(generation))
+        self._pump()
         self.reap()
+
+    def _has_successor(self, generation: Generation) -> bool:
+        """Whether its mule has another process, or will have."""
+        current = self.current.get(generation.spec.id)
+        is_replaced = current is not None and current is not generation
+        return is_replaced or generation.state in (
+            MuleState.STARTING,
+            MuleState.BACKOFF,
+        )
+
+    def owner_of(self, pid: int) -> str:
+        """Return the mule whose process has that number, as ``muleN``, or ``""``."""
+        for generation in self:
+            running = generation.current
+            if running is not None and running.process.pid == pid:
+                return f"mule{generation.spec.id}"
+        return ""
 
     def reap(self) -> None:
         """Reap processes that mules have left behind."""

@@ -21,7 +21,7 @@ from pymule.sansio.queue import Limits
 from pymule.sansio.supervision import RestartPolicy
 from pymule.sansio.target import MuleId
 
-__all__ = ("Patience", "Plan", "QueuePlan", "make_plan")
+__all__ = ("Patience", "Plan", "QueuePlan", "farm_names", "make_plan")
 
 # Variables of the master's environment that mean the master only.
 _MASTERS_OWN: Final = (
@@ -106,6 +106,11 @@ def make_plan(
         restarts=RestartPolicy(),
         at_start={key: getattr(settings, key) for key in _AT_START},
     )
+
+
+def farm_names(plan: Plan) -> list[str]:
+    """Return what the farms of *plan* are called."""
+    return [name[5:] for name in plan.queues if name.startswith("farm:")]
 
 
 def _queues(settings: Settings) -> dict[str, QueuePlan]:

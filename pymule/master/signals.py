@@ -51,6 +51,9 @@ _SETTLE: Final = "settle"
 # How long a mule that is ready may take to register what its predecessor had: a script
 # is taken for ready before it has come to the end of its imports.
 _SETTLE_S: Final = 10.0
+# How long a raise waits for mules that are being started and may have its handler.
+_EARLY: Final = "early"
+_EARLY_S: Final = 5.0
 _MAX_TEXT: Final = 4096
 
 
@@ -86,6 +89,7 @@ class Signals:
         ticker: For the deadlines of timers.
         mules: Returns the numbers of the mules that there are.
         farms: Returns the names of the farms that there are.
+        on_dispatched: Called with the mule process that got a signal.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Signals:
         *,
         mules: Callable[[], Iterable[int]],
         farms: Callable[[], Iterable[str]],
+        on_dispatched: Callable[[LinkId], None],
     ) -> None:
         self.table = SignalTable()
         self.sources = Sources(ticker, self._tick, self._changed)
@@ -102,6 +107,7 @@ class Signals:
         self._ticker = ticker
         self._mules = mules
         self._farms = farms
+        self._on_dispatched = on_dispatched
         self._connections: dict[ReceiverId, Connection] = {}
         self._holders: dict[ReceiverId, str] = {}
         self._early: list[_Early] = []
@@ -113,10 +119,6 @@ class Signals:
         }
 
     # Receivers
-
-    def mule_expected(self, number: int) -> None:
-        """A mule is about to be started."""
-        self.table.expect(f"mule{number}")
 
     def mule_spawned(
         self, link: LinkId, number: int, farms: Iterable[str], epoch: int
@@ -197,6 +199,9 @@ class Signals:
                 self.sources.remove(signal)
             self.sources.settled(self._holders[receiver])
             return True
+        if kind == _EARLY:
+            self._give_up_early()
+            return True
         return self.sources.due(kind, number)
 
     # What receivers and clients say
@@ -216,7 +221,11 @@ class Signals:
             self.table.handled(receiver, handled.number, Outcome(handled.outcome))
 
     def call(
-        self, call: Call, receiver: ReceiverId, connection: Connection, owner: str
+        self,
+        call: Call,
+        receiver: ReceiverId,
+        connection: Connection,
+        owner: Callable[[], str],
     ) -> bool:
         """Answer *call*, if it is about signals; tell whether it is.
 
@@ -224,7 +233,7 @@ class Signals:
             call: What is asked.
             receiver: Who asks.
             connection: Where the answer goes.
-            owner: Whose a timer is that is set: a mule, or nobody.
+            owner: Returns whose a timer is that a client sets: a mule's, or nobody's.
         """
         method = str(call.value.get("method"))
         try:
@@ -234,7 +243,7 @@ class Signals:
             if method == "register":
                 value = self._register(call.value, receiver, connection)
             elif (answer := self._methods.get(method)) is not None:
-                value = answer(self._holders.get(receiver, owner), call.value)
+                value = answer(self._holders.get(receiver) or owner(), call.value)
             else:
                 return False
         except RefusedError as exc:
@@ -321,6 +330,8 @@ class Signals:
             if not self.table.is_expecting:
                 raise
             # A mule that is being started may have the handler.
+            if not self._early:
+                self._ticker.arm((_EARLY, 0), time.monotonic() + _EARLY_S)
             self._early.append(_Early(number, call, connection))
             return
         connection.send(Reply(call.id, ReplyKind.LAST, {}))
@@ -336,6 +347,13 @@ class Signals:
             except RefusedError as exc:
                 send_error(one.call, exc, one.connection)
 
+    def _give_up_early(self) -> None:
+        early, self._early = self._early, []
+        for one in early:
+            if not one.connection.is_closed:
+                error = NoHandlerError(one.number, "", sorted(self.table.signals))
+                send_error(one.call, error, one.connection)
+
     def _tick(self, number: int) -> None:
         try:
             self.table.tick(number)
@@ -350,13 +368,12 @@ class Signals:
             self.unrouted += 1
         self.flush()
 
-    def flush(self) -> list[ReceiverId]:
-        """Send what is to be run where; return who got something."""
-        sent: list[ReceiverId] = []
+    def flush(self) -> None:
+        """Send what is to be run where."""
         for dispatch in self.table.take_dispatches(time.monotonic()):
             self._send(dispatch)
-            sent.append(dispatch.receiver)
-        return sent
+            if dispatch.receiver > 0:
+                self._on_dispatched(LinkId(dispatch.receiver))
 
     def _send(self, dispatch: Dispatch) -> None:
         connection = self._connections.get(dispatch.receiver)

@@ -309,7 +309,8 @@ class SignalTable:
         """
         one = self._receivers.pop(receiver)
         self._listening.pop(receiver, None)
-        if returns:
+        is_alone = all(other.holder != one.holder for other in self._receivers.values())
+        if returns and is_alone:
             self._expected[one.holder] = None
         forgotten = []
         for number in one.numbers:

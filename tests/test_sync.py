@@ -13,7 +13,8 @@ import pymule.sync
 ROOT = Path(__file__).parent.parent
 
 # Loops have one client each to close and are asked for it; a process has one.
-TWINS = sorted(set(pymule.sync.__all__) - {"Client"})
+# A worker of an asyncio application is a context manager; a thread needs none.
+TWINS = sorted(set(pymule.sync.__all__) - {"Client", "start_worker"})
 
 
 def loaded_by(statement: str) -> set[str]:

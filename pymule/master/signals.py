@@ -400,7 +400,8 @@ class Signals:
                 "handler": one.handler,
                 "place": one.place,
                 "source": self.sources.describe(one.number),
-                "holders": list(one.holders),
+                # worker10 after worker9
+                "holders": sorted(one.holders, key=lambda name: (len(name), name)),
                 "due": one.due,
                 "running": one.running,
                 "raised": one.raised,

@@ -37,6 +37,9 @@ class Ticker(Generic[K]):
     def __contains__(self, key: K) -> bool:
         return key in self._wheel or key in self._due
 
+    def __len__(self) -> int:
+        return len(self._wheel) + len(self._due)
+
     def arm(self, key: K, at: float) -> None:
         """Let *key* be due at *at*, monotonic seconds; at no other time."""
         self._due.pop(key, None)

@@ -155,6 +155,12 @@ def _socket_path(path: Path) -> Path:
     return path
 
 
+def _touched(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError(f"found {str(path)!r}; allowed: a path, there or not")
+    return path
+
+
 def _is_dotted(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
 
@@ -267,6 +273,7 @@ _Permissions = Annotated[int, PlainValidator(_permissions)]
 _Path = Annotated[Path, AfterValidator(_under_base)]
 _Directory = Annotated[_Path, AfterValidator(_directory)]
 _Socket = Annotated[_Path, AfterValidator(_socket_path)]
+_Touched = Annotated[_Path, AfterValidator(_touched)]
 _Program = Annotated[_Text, AfterValidator(_program)]
 _Variable = Annotated[_Text, AfterValidator(_variable)]
 _VariableValue = Annotated[_Text, AfterValidator(_variable_value)]
@@ -381,6 +388,8 @@ class Settings(_Section):
     """The module that signal-only mules import."""
     python_path: tuple[Annotated[_Path, AfterValidator(_importable)], ...] = ()
     """Absolute directories (or zip files) that mules search before ``sys.path``."""
+    touch_reload: tuple[_Touched, ...] = ()
+    """Absolute paths, there or not; a change of one is a reload."""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     max_frame_bytes: Annotated[int, Strict(), Field(ge=262_144, le=1_073_741_824)] = (

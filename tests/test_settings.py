@@ -86,6 +86,7 @@ def test_relative_paths_are_resolved_against_the_directory_of_the_file(
     data: dict[str, object] = {
         "socket": "p.sock",
         "python_path": ["work", str(socket_dir)],
+        "touch_reload": ["not/yet", "/etc/app"],
         "mule": [{"program": "somaro.py", "cwd": "work"}, {}],
     }
 
@@ -94,6 +95,7 @@ def test_relative_paths_are_resolved_against_the_directory_of_the_file(
     assert settings.base_dir == socket_dir
     assert settings.socket == socket_dir / "p.sock"
     assert settings.python_path == (socket_dir / "work", socket_dir)
+    assert settings.touch_reload == (socket_dir / "not/yet", Path("/etc/app"))
     assert settings.mule[0].program == str(socket_dir / "somaro.py")
     assert settings.mule[0].cwd == socket_dir / "work"
     assert settings.mule[1].cwd == socket_dir
@@ -139,6 +141,7 @@ def test_a_script_must_exist_and_the_error_says_where_it_was_looked_for(
         (MuleConfig, "env", {"A=B": "x"}, "without '='"),
         (MuleConfig, "env", {"A": "\0"}, "without NUL"),
         (Settings, "python_path", ["/does/not/exist"], "a path that exists"),
+        (Settings, "touch_reload", ["a\0b"], "a path, there or not"),
         (Settings, "socket", f"/{'x' * 107}", "at most 107"),
         (Settings, "socket", "/", "a file's path"),
         (Settings, "socket", "/a\0b", "a file's path"),

@@ -23,6 +23,7 @@ from pymule.errors import ConfigError, DrainingError
 from pymule.master.clients import Clients
 from pymule.master.connections import PATIENCE, Connections
 from pymule.master.control import Control
+from pymule.master.filemon import FileMonitors
 from pymule.master.generation import Generation
 from pymule.master.listener import Acceptor, SocketClaim
 from pymule.master.logs import LogSink, log
@@ -31,6 +32,7 @@ from pymule.master.notify import Notifier
 from pymule.master.plan import Plan, farm_names
 from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
+from pymule.master.touch import TouchReload
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.supervision import MuleState
@@ -123,6 +125,10 @@ class Master:
         self._stopping: asyncio.Event = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._left_behind = 0
+        self.filemon = FileMonitors(self._loop, self._file_changed)
+        self._touch = TouchReload(
+            self.filemon, lambda: self._reloading is not None, self.reload
+        )
 
     @property
     def socket_path(self) -> str:
@@ -165,6 +171,7 @@ class Master:
             generation = self.mules.add(spec, self.plan.restarts)
             self.mules.current[spec.id] = generation
             self.mules.start(generation)
+        self._touch.watch(self.plan.touch_reload)
         if self._watchdog_s is not None:
             self._feed_watchdog()
         self._own(self._announce())
@@ -231,6 +238,7 @@ class Master:
             self._acceptor.close()
         self.signals.close()
         self._ticker.close()
+        await self.filemon.close()
         for peer in list(self.clients.peers.values()):
             if peer.connection is not None:
                 peer.connection.close("the master stops")
@@ -311,6 +319,13 @@ class Master:
             self._notifier.ready("reloaded" if problem is None else "reload failed")
             if on_done is not None:
                 on_done(problem)
+            if not self._stopping.is_set():
+                self._touch.reload_ended()
+
+    def _file_changed(self, key: str, paths: list[str], is_complete: bool) -> None:  # noqa: FBT001  (as the monitors call it)
+        """Act on a change of a path that is monitored."""
+        del is_complete
+        self._touch.changed(key, paths)
 
     async def _change_to(self, plan: Plan) -> str | None:
         """Become what *plan* says; return what went wrong."""
@@ -319,6 +334,7 @@ class Master:
         self._warn_of_restart(plan)
         self.plan = plan
         self.mules.epoch += 1
+        self._touch.watch(plan.touch_reload)
         for spec in plan.mules.values():
             generation = self.mules.add(spec, plan.restarts)
             self.mules.arriving.append(generation)

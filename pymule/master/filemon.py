@@ -31,6 +31,7 @@ from pymule.sansio.watch import (
     advice,
     compare,
     follow,
+    is_missed,
     is_stale,
     report,
 )
@@ -43,7 +44,7 @@ _LOGGER: Final = logging.getLogger("pymule.master")
 # none: 10 wake-ups a second while idle, and 100 to 200 ms from a change to its report.
 _STEP_MS: Final = 100
 # A stream of changes is reported at least this often.
-_DEBOUNCE_MS: Final = 400
+_DEBOUNCE_MS: Final = 100
 _POLL_S: Final = 1.0
 # Polls until the kernel is asked again.
 _POLLS: Final = 60
@@ -116,6 +117,7 @@ class FileMonitors:
         self._wake = threading.Event()
         self._is_closing = False
         self._version = 0
+        self._watched_version = 0
         self._settled: list[tuple[int, asyncio.Future[None]]] = []
         self._ended: asyncio.Future[None] | None = None
 
@@ -156,9 +158,10 @@ class FileMonitors:
         """
         if self._ended is None or self._ended.done():
             return
+        if self._watched_version == self._version:
+            return
         future: asyncio.Future[None] = self._loop.create_future()
         self._settled.append((self._version, future))
-        self._wake.set()
         await future
 
     async def close(self) -> None:
@@ -209,6 +212,7 @@ class FileMonitors:
     def _tell(
         self, version: int, reports: list[tuple[Monitor, list[str], bool]]
     ) -> None:
+        self._watched_version = version
         waiting, self._settled = self._settled, []
         for wanted, future in waiting:
             if wanted > version:
@@ -251,6 +255,8 @@ class _Thread:
         # None: to be made anew.
         self._watched: dict[str, tuple[int, int]] | None = None
         self._known: dict[str, tuple[Monitor, Scan]] = {}
+        # The last look saw what no event had said.
+        self._has_missed = False
         self._is_polling = False
         self._polls = 0
 
@@ -274,14 +280,14 @@ class _Thread:
             wake.wait(_STEP_MS / 1000)
             return set()
         if self._watcher is not None:
-            try:
+            # A name that is not UTF-8 makes it fail, now and from then on.
+            with contextlib.suppress(RuntimeError):
                 events = self._watcher.watch(_DEBOUNCE_MS, _STEP_MS, 0, wake)
-            except RuntimeError:
-                # Such as a name that is not UTF-8: this watcher only fails from now
-                # on. The look finds what it had seen.
-                self._watched = None
-                return set()
-            return events if isinstance(events, set) else set()
+                if isinstance(events, set):
+                    return events
+            # It has dropped events unseen; one may have said that a watch is dead.
+            self._watched = None
+            return set()
         wake.wait(self._poll_s if self._known else None)
         return set()
 
@@ -294,6 +300,8 @@ class _Thread:
         if self._watched is not None and is_stale(events, self._watched):
             self._watched = None
         look = self._look(monitors, events, changes)
+        if self._has_missed:
+            self._watched = None
         for _ in range(_ROUNDS):
             if not self._is_to_be_armed(look):
                 break
@@ -313,13 +321,17 @@ class _Thread:
     ) -> _Look:
         """Look at everything; add what differs from the last look to *changes*."""
         look = _look_at(monitors)
-        for key, (monitor, scan) in look.scans.items():
-            known = self._known.get(key)
-            if known is not None and known[0] is monitor:
-                _add(changes, key, compare(known[1], scan))
         for _, path in events:
             for monitor, entry in look.interest.concerned(path):
                 _add(changes, monitor.key, Changes({entry}))
+        self._has_missed = False
+        for key, (monitor, scan) in look.scans.items():
+            known = self._known.get(key)
+            if known is not None and known[0] is monitor:
+                change = compare(known[1], scan)
+                told = changes[key].entries if key in changes else set()
+                self._has_missed |= is_missed(change, told)
+                _add(changes, key, change)
         self._known = look.scans
         return look
 

@@ -71,6 +71,8 @@ class Plan:
     access: AccessRule
     max_frame_bytes: int
     restarts: RestartPolicy
+    # Absolute paths; a change of one is a reload.
+    touch_reload: tuple[str, ...] = ()
     patience: Patience = Patience()
     # Settings that count at the start only, to tell when a reload changes them.
     at_start: Mapping[str, object] = field(default_factory=dict)
@@ -104,6 +106,7 @@ def make_plan(
         ),
         max_frame_bytes=settings.max_frame_bytes,
         restarts=RestartPolicy(),
+        touch_reload=tuple(map(str, settings.touch_reload)),
         at_start={key: getattr(settings, key) for key in _AT_START},
     )
 

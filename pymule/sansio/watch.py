@@ -9,7 +9,7 @@ changed is the union of two answers: the difference of two scans, which misses n
 that lasts, and the events of the kernel, which name what did not last.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -27,6 +27,7 @@ __all__ = (
     "advice",
     "compare",
     "follow",
+    "is_missed",
     "is_stale",
     "report",
 )
@@ -212,6 +213,16 @@ def is_stale(events: Iterable[tuple[int, str]], watched: Mapping[str, object]) -
     Its number may be the same, so that only the events tell.
     """
     return any(kind in (_ADDED, _DELETED) and path in watched for kind, path in events)
+
+
+def is_missed(changes: Changes, told: Collection[str]) -> bool:
+    """Whether events have *told* less than changed: a watch may be dead.
+
+    The event that would say that it died may be lost as well.
+    """
+    missed = changes.entries.difference(told)
+    # A directory changes with its children, and only they are told.
+    return bool(missed - {""} if told else missed)
 
 
 def report(

@@ -260,3 +260,46 @@ async def test_a_second_reload_at_the_same_time_is_refused(daemon: Daemon) -> No
     assert answer == {"ok": True, "error": None}
     assert second == {"ok": False, "error": "the master is reloading"}
     assert await daemon.stop() == 0
+
+
+async def test_a_touch_reloads_and_one_during_a_reload_causes_one_more(
+    daemon: Daemon,
+) -> None:
+    deploy(daemon, "v0")
+    # In a directory that is not there yet.
+    touched = daemon.directory / "deploy" / "touched"
+    daemon.configure('touch_reload = ["deploy/touched"]\n' + PAIR)
+    await daemon.start()
+
+    touched.parent.mkdir()
+    daemon.program("work", "wait_for('go')\n" + ECHO.replace("VERSION", "v1"))
+    touched.touch()
+    await daemon.status_when(lambda status: status["state"] == "reloading")
+    touched.write_text("again")
+    records = await daemon.logged("touched", count=2)
+    assert not daemon.records("reloaded")
+    daemon.allow("go")
+
+    await daemon.logged("reloaded", count=2)
+    await daemon.status_when(lambda status: status["state"] == "running")
+    assert {record["path"] for record in records} == {str(touched)}
+    assert not daemon.records("reload refused")
+    assert await daemon.stop() == 0
+
+
+async def test_a_reload_changes_which_paths_reload(daemon: Daemon) -> None:
+    deploy(daemon, "v0")
+    old, new = daemon.directory / "old", daemon.directory / "new"
+    daemon.configure('touch_reload = ["old"]\n' + PAIR)
+    await daemon.start()
+
+    daemon.configure('touch_reload = ["new"]\n' + PAIR)
+    daemon.signal(signal.SIGHUP)
+    await daemon.logged("reloaded")
+    old.touch()
+    new.touch()
+    await daemon.logged("reloaded", count=2)
+
+    records = daemon.records("touched")
+    assert {record["path"] for record in records} == {str(new)}
+    assert await daemon.stop() == 0

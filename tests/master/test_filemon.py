@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,11 @@ class Told:
         except AssertionError as exc:
             raise AssertionError(f"{path} not in {self.calls}") from exc
         self.calls.clear()
+
+
+def make_files(paths: Iterable[str]) -> None:
+    for path in paths:
+        Path(path).touch()
 
 
 MakeTold = Callable[..., Told]
@@ -91,7 +96,7 @@ async def test_a_file_that_is_written_is_told(told: Told, tmp_path: Path) -> Non
         os.utime,
         Path.unlink,
         lambda file: file.rename(file.with_name("away")),
-        lambda file: file.symlink_to("x") if file.unlink() else file.symlink_to("x"),
+        lambda file: (file.unlink(), file.symlink_to("x")),
     ],
     ids=["chmod", "utime", "unlink", "rename", "link"],
 )
@@ -239,7 +244,7 @@ async def test_the_children_of_a_directory_are_told(told: Told, tmp_path: Path) 
     (directory / "sub" / "deep").touch()
     (directory / "child").touch()
 
-    await wait_until(lambda: told.paths())
+    await wait_until(told.paths)
     assert told.calls == [("it", [str(directory / "child")], True)]
 
 
@@ -296,8 +301,7 @@ async def test_ten_thousand_files_at_once_are_a_few_calls_with_all_paths(
     await told.watch(directory)
     paths = {f"{directory}/{number}" for number in range(10_000)}
 
-    for path in paths:
-        Path(path).touch()
+    make_files(paths)
 
     await wait_until(lambda: told.paths() == paths, within=10_000 * MS)
     assert len(told.calls) < 50
@@ -423,7 +427,7 @@ async def test_a_key_that_is_added_again_means_the_new_path(
     (tmp_path / "old").touch()
     (tmp_path / "new").touch()
 
-    await wait_until(lambda: told.paths())
+    await wait_until(told.paths)
     assert told.paths() == {str(tmp_path / "new")}
 
 
@@ -436,7 +440,7 @@ async def test_no_change_is_lost_while_other_monitors_come_and_go(
     paths = {f"{directory}/{number}" for number in range(1000)}
 
     for number, path in enumerate(sorted(paths)):
-        Path(path).touch()
+        make_files([path])
         if number % 5 == 0:
             told.monitors.add("other", f"{tmp_path}/{number}/x", recursive=False)
             (tmp_path / str(number)).mkdir()
@@ -481,7 +485,7 @@ async def test_nothing_is_told_after_the_close(told: Told, tmp_path: Path) -> No
 
 
 def refuse(error: Exception) -> MakeWatcher:
-    def make(directories: list[str]) -> filemon.Watcher:
+    def make(_directories: list[str]) -> filemon.Watcher:
         raise error
 
     return make
@@ -552,6 +556,7 @@ class Mute:
         timeout_ms: int,
         stop_event: threading.Event | None,
     ) -> set[Event] | Literal["signal", "stop", "timeout"]:
+        del debounce_ms, step_ms, timeout_ms
         if stop_event is None:
             return "timeout"
         if self._is_new:

@@ -49,10 +49,12 @@ def test_every_setting_of_a_mule_reaches_its_specification(tmp_path: Path) -> No
         {"PATH": "/bin"},
         app="web.app",
         python_path=["."],
+        touch_reload=["t"],
         mule=[mule],
         farm=[{"name": "all", "mules": [1]}],
     )
 
+    assert plan.touch_reload == (str(tmp_path / "t"),)
     assert plan.mules == {
         1: MuleSpec(
             id=MuleId(1),

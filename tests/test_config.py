@@ -108,7 +108,7 @@ def test_an_unknown_key_is_compared_with_the_keys_of_its_own_table(
     text = "sokcet = 'x'\n[shared]\nmax_mesages = 1\n[[mule]]\n[[farm]]\nmule = [1]\n"
     top, shared, missing_name, missing_mules, farm = problems(file, text)
 
-    assert top.endswith("socket, socket_group, socket_mode (did you mean socket?)")
+    assert top.endswith("touch_reload (did you mean socket?)")
     assert "base_dir" not in top
     assert shared.startswith("FILE:3:1: shared.max_mesages: unknown key; allowed: ")
     assert shared.endswith("when_full (did you mean max_messages?)")

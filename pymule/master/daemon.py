@@ -188,6 +188,7 @@ class Master:
         # A stop ends every generation, and with that these waits.
         if waits:
             await asyncio.wait(waits)
+        await self.filemon.settled()
         if self._stopping.is_set():
             return
         up = sum(started.result() for started in waits)
@@ -354,6 +355,7 @@ class Master:
         for number in [n for n in self.mules.current if n not in plan.mules]:
             self.mules.retire(self.mules.current.pop(number))
         self._close_queues(plan)
+        await self.filemon.settled()
         log(_LOGGER, logging.INFO, "reloaded", mules=len(plan.mules))
         return None
 

@@ -152,7 +152,7 @@ class FileMonitors:
         self._wake.set()
 
     async def settled(self) -> None:
-        """Wait until everything added so far is watched.
+        """Wait until everything added so far is watched, or a fault is logged.
 
         Cancelling is safe: nothing else waits for it.
         """
@@ -268,6 +268,8 @@ class _Thread:
             except Exception as exc:  # noqa: BLE001  (a watch must not die of one path)
                 log(_LOGGER, logging.ERROR, "task failed", exc=exc)
                 self._watched = None
+                # Nobody waits for what may never come.
+                self._owner.tell(self._owner.wanted()[0], [])
                 self._owner.wake.wait(self._poll_s)
         self._close_watcher()
         self._owner.end()

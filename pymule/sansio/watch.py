@@ -2,7 +2,8 @@
 
 A path is followed name by name. Each directory on the way is watched, so a name that
 is created, replaced or pointed elsewhere is noticed wherever it stands, also when
-nothing of the path is there yet.
+nothing of the path is there yet. Only above a mount point nothing is: it cannot be
+renamed, and ``/`` and ``/dev`` are busy places.
 
 What is there is told by *nodes* and *scans*, which the shell makes from stat(2). What
 changed is the union of two answers: the difference of two scans, which misses nothing
@@ -62,7 +63,7 @@ class Node:
     Args:
         kind: What it is.
         target: Where a link points.
-        identity: Tells a directory from another at the same path.
+        identity: Tells a directory from another at the same path; its device first.
     """
 
     kind: NodeKind
@@ -84,7 +85,7 @@ class Trail:
     """How far a path leads.
 
     Args:
-        directories: Those on the way, outermost first; what it leads to included.
+        directories: Those to be watched: on the way, and what it leads to.
         real: What it leads to, without links; ``None`` if nothing is there.
         question: The path whose node must be known to go on; ``""`` at the end.
     """
@@ -97,7 +98,7 @@ class Trail:
 def follow(path: str, nodes: Mapping[str, Node]) -> Trail:
     """Follow an absolute *path* as far as *nodes* are known."""
     here = "/"
-    directories = {here: None}
+    directories: dict[str, None] = {}
     names = _reversed_names(path)
     links = 0
     while names:
@@ -109,10 +110,11 @@ def follow(path: str, nodes: Mapping[str, Node]) -> Trail:
         node = nodes.get(spot)
         if node is None:
             return Trail(tuple(directories), question=spot)
+        if not _is_mounted(here, node, nodes):
+            directories[here] = None
         match node.kind:
             case NodeKind.DIRECTORY:
                 here = spot
-                directories[here] = None
             case NodeKind.LINK if links < _MAX_LINKS:
                 links += 1
                 here = "/" if node.target.startswith("/") else here
@@ -121,7 +123,14 @@ def follow(path: str, nodes: Mapping[str, Node]) -> Trail:
                 return Trail(tuple(directories), spot)
             case _:
                 return Trail(tuple(directories))
+    directories[here] = None
     return Trail(tuple(directories), here)
+
+
+def _is_mounted(directory: str, node: Node, nodes: Mapping[str, Node]) -> bool:
+    """Whether *node* can neither go nor be replaced, so that nobody need watch."""
+    above = nodes.get(directory, node)
+    return node.kind is NodeKind.DIRECTORY and node.identity[0] != above.identity[0]
 
 
 def _reversed_names(path: str) -> list[str]:

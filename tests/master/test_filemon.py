@@ -13,6 +13,7 @@ import pytest
 
 from pymule.master import filemon
 from pymule.master.filemon import Event, FileMonitors, MakeWatcher
+from pymule.sansio import watch
 from tests.conftest import MS, wait_until
 from tests.master.conftest import Logged
 
@@ -310,10 +311,9 @@ async def test_ten_thousand_files_at_once_are_a_few_calls_with_all_paths(
 async def test_more_paths_than_a_report_names_are_told_as_not_all(
     told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def report(path: str, changes: filemon.Changes) -> tuple[list[str], bool]:
-        return real(path, changes, 2)
+    def report(path: str, changes: watch.Changes) -> tuple[list[str], bool]:
+        return watch.report(path, changes, 2)
 
-    real = filemon.report
     monkeypatch.setattr(filemon, "report", report)
     directory, source = tmp_path / "d", tmp_path / "source"
     source.mkdir()
@@ -602,12 +602,11 @@ async def test_a_fault_of_a_look_is_logged_and_the_watch_goes_on(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def compare(before: filemon.Scan, after: filemon.Scan) -> filemon.Changes:
+    def compare(before: watch.Scan, after: watch.Scan) -> watch.Changes:
         if not caplog.messages:
             raise ValueError("broken")
-        return real(before, after)
+        return watch.compare(before, after)
 
-    real = filemon.compare
     await told.watch(tmp_path / "f")
 
     monkeypatch.setattr(filemon, "compare", compare)

@@ -12,25 +12,19 @@ import asyncio
 import contextlib
 import logging
 import os
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Final, Literal, Protocol
 
 from pymule.master.logs import log
+from pymule.master.look import Look, look_at
 from pymule.sansio.watch import (
     Changes,
-    Interest,
     Monitor,
-    Node,
-    NodeKind,
     Scan,
     advice,
     compare,
-    follow,
     is_missed,
     is_stale,
     report,
@@ -54,8 +48,6 @@ _ROUNDS: Final = 5
 # look took, at most so many seconds.
 _REST: Final = 9
 _MAX_REST_S: Final = 2.0
-
-_MISSING: Final = Node(NodeKind.MISSING)
 
 OnChanged = Callable[[str, list[str], bool], None]
 """Called on the loop with the key, the paths that changed, and whether those are all.
@@ -233,15 +225,6 @@ class FileMonitors:
             self._ended.set_result(None)
 
 
-@dataclass(slots=True)
-class _Look:
-    """What is there, at one time."""
-
-    scans: dict[str, tuple[Monitor, Scan]]
-    interest: Interest
-    watched: dict[str, tuple[int, int]]
-
-
 class _Thread:
     """The thread's own: what it watches, and what it saw last."""
 
@@ -257,6 +240,8 @@ class _Thread:
         self._known: dict[str, tuple[Monitor, Scan]] = {}
         # The last look saw what no event had said.
         self._has_missed = False
+        # Not to be said twice.
+        self._refused: set[str] = set()
         self._is_polling = False
         self._polls = 0
 
@@ -320,9 +305,9 @@ class _Thread:
         monitors: list[Monitor],
         events: set[Event],
         changes: dict[str, Changes],
-    ) -> _Look:
+    ) -> Look:
         """Look at everything; add what differs from the last look to *changes*."""
-        look = _look_at(monitors)
+        look = look_at(monitors)
         for _, path in events:
             for monitor, entry in look.interest.concerned(path):
                 _add(changes, monitor.key, Changes({entry}))
@@ -337,20 +322,20 @@ class _Thread:
         self._known = look.scans
         return look
 
-    def _is_to_be_armed(self, look: _Look) -> bool:
+    def _is_to_be_armed(self, look: Look) -> bool:
         if self._is_polling:
             self._polls += 1
             if self._polls >= _POLLS:
                 self._watched = None
         return self._watched != look.watched
 
-    def _arm(self, look: _Look) -> set[Event]:
+    def _arm(self, look: Look) -> set[Event]:
         """Watch the directories of *look*; return the last events of the old ones."""
         fresh: Watcher | None = None
         try:
             # Before the old one is closed, so that seldom nobody watches.
             if look.watched:
-                fresh = self._make_watcher(list(filter(_is_text, look.watched)))
+                fresh = self._make_watcher(self._watchable(look.watched))
         except FileNotFoundError:
             # The next look shows what is left.
             self._watched = None
@@ -363,6 +348,15 @@ class _Thread:
         self._watcher = fresh
         self._watched = look.watched
         return events
+
+    def _watchable(self, directories: Iterable[str]) -> list[str]:
+        """Return those that the library takes and the kernel lets us read."""
+        taken = [path for path in directories if _is_text(path)]
+        refused = {path for path in taken if not _is_readable(path)}
+        for path in sorted(refused - self._refused):
+            log(_LOGGER, logging.WARNING, "directory not watched", path=path)
+        self._refused = refused
+        return [path for path in taken if path not in refused]
 
     def _close_watcher(self) -> set[Event]:
         watcher, self._watcher = self._watcher, None
@@ -403,6 +397,11 @@ def _is_text(path: str) -> bool:
     return path.isprintable() or path.encode(errors="replace").decode() == path
 
 
+def _is_readable(path: str) -> bool:
+    # One that is gone is for the library to find: this is about permission alone.
+    return not os.path.lexists(path) or os.access(path, os.R_OK, effective_ids=True)
+
+
 def _add(changes: dict[str, Changes], key: str, change: Changes) -> None:
     if change.entries:
         total = changes.setdefault(key, Changes())
@@ -410,98 +409,9 @@ def _add(changes: dict[str, Changes], key: str, change: Changes) -> None:
         total.is_complete &= change.is_complete
 
 
-def _look_at(monitors: list[Monitor]) -> _Look:
-    nodes: dict[str, Node] = {"/": _node("/")}
-    # More than one may ask for the same.
-    scans: dict[tuple[str, str | None, bool], tuple[Scan, dict[str, Node]]] = {}
-    watched: dict[str, tuple[int, int]] = {}
-    reals: list[tuple[Monitor, str | None]] = []
-    look: dict[str, tuple[Monitor, Scan]] = {}
-    for monitor in monitors:
-        while (trail := follow(monitor.path, nodes)).question:
-            nodes[trail.question] = _node(trail.question)
-        what = (monitor.path, trail.real, monitor.is_recursive)
-        if what not in scans:
-            scans[what] = _scan(*what)
-        scan, below = scans[what]
-        look[monitor.key] = (monitor, scan)
-        reals.append((monitor, trail.real))
-        watched |= {path: nodes[path].identity for path in trail.directories}
-        watched |= {path: node.identity for path, node in below.items()}
-    return _Look(look, Interest(reals), watched)
-
-
-def _node(path: str) -> Node:
-    try:
-        status = os.lstat(path)
-        if stat.S_ISLNK(status.st_mode):
-            return Node(NodeKind.LINK, str(Path(path).readlink()))
-    except (OSError, ValueError):
-        return _MISSING
-    if stat.S_ISDIR(status.st_mode):
-        return _directory(status)
-    return Node(NodeKind.FILE)
-
-
-def _directory(status: os.stat_result) -> Node:
-    return Node(NodeKind.DIRECTORY, identity=(status.st_dev, status.st_ino))
-
-
-def _scan(
-    path: str,
-    real: str | None,
-    is_recursive: bool,  # noqa: FBT001  (of a key)
-) -> tuple[Scan, dict[str, Node]]:
-    """Return what is at a path, and the directories below it that are to be watched."""
-    scan, below = Scan(), dict[str, Node]()
-    signature = 0
-    with contextlib.suppress(OSError, ValueError):
-        signature = _signature(os.lstat(path), is_root=True)
-        if real is not None:
-            signature = hash((signature, _signature(os.lstat(real), is_root=True)))
-    if signature:
-        scan.add("", signature)
-    if real is not None:
-        _scan_below(scan, below, real, is_recursive=is_recursive)
-    return scan, below
-
-
-def _scan_below(
-    scan: Scan, below: dict[str, Node], real: str, *, is_recursive: bool
-) -> None:
-    root = len(real.rstrip("/"))
-    todo = [real]
-    while todo:
-        for entry in _entries(todo.pop()):
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            scan.add(entry.path[root:], _signature(status))
-            if is_recursive and stat.S_ISDIR(status.st_mode):
-                below[entry.path] = _directory(status)
-                todo.append(entry.path)
-
-
-def _entries(directory: str) -> Iterator["os.DirEntry[str]"]:
-    # No directory, gone, or not ours to read.
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        yield from entries
-
-
-def _signature(status: os.stat_result, *, is_root: bool = False) -> int:
-    """Return a number that a change changes; reading does not.
-
-    The times of a directory tell only what its entries tell.
-    """
-    what = (status.st_dev, status.st_ino, status.st_mode)
-    if stat.S_ISDIR(status.st_mode) and not is_root:
-        return hash(what)
-    return hash((*what, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-
-
 def _watch_by_kernel(directories: list[str]) -> Watcher:
     # Here, so that a master without file monitors does not pay for it.
     from watchfiles._rust_notify import RustNotify  # noqa: PLC0415
 
-    return RustNotify(directories, False, False, 0, False, True)  # noqa: FBT003
+    # Not ignore_permission_denied, which ignores a full table of the kernel as well.
+    return RustNotify(directories, False, False, 0, False, False)  # noqa: FBT003

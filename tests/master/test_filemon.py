@@ -582,6 +582,25 @@ async def test_a_wait_that_fails_costs_no_change(
     assert not caplog.records
 
 
+async def test_a_directory_that_may_not_be_read_is_named_once_and_others_are_watched(
+    told: Told,
+    tmp_path: Path,
+    logged: Logged,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed, file = tmp_path / "closed", tmp_path / "f"
+    # root may read everything.
+    monkeypatch.setattr(filemon, "_is_readable", lambda path: path != str(closed))
+    closed.mkdir()
+    await told.watch(closed / "f", "closed")
+    await told.watch(file)
+
+    file.touch()
+
+    await told.until(file)
+    assert logged("directory not watched") == [{"path": str(closed)}]
+
+
 async def test_a_name_that_is_no_text_ends_no_watch(told: Told, tmp_path: Path) -> None:
     directory = tmp_path / "d"
     directory.mkdir()

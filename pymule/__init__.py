@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pymule.handlers import (
         ChangedFiles,
         changed_files,
+        cron,
         filemon,
         mstimer,
         rbtimer,
@@ -81,6 +82,7 @@ __all__ = (
     "add_timer",
     "cancel_timer",
     "changed_files",
+    "cron",
     "farm_get_msg",
     "farm_msg",
     "farm_msgs",
@@ -112,6 +114,7 @@ _HOMES = {
     "pymule.handlers": (
         "ChangedFiles",
         "changed_files",
+        "cron",
         "filemon",
         "mstimer",
         "rbtimer",

@@ -32,6 +32,7 @@ __all__ = (
     "Registry",
     "changed_files",
     "check_number",
+    "cron",
     "filemon",
     "mstimer",
     "rbtimer",
@@ -341,6 +342,60 @@ def rbtimer(
     return timer(
         seconds, target=target, signum=signum, iterations=iterations, overlap=overlap
     )
+
+
+def cron(
+    minute: str | int,
+    hour: int | None = None,
+    day: int | None = None,
+    month: int | None = None,
+    weekday: int | None = None,
+    *,
+    target: str = "",
+    signum: int | None = None,
+    tz: str | None = None,
+    misfire: str = "once",
+    overlap: str = "skip",
+) -> Callable[[F], F]:
+    """Run the decorated function at times of the calendar.
+
+    ``@cron("*/5 * * * *")`` has the five fields of crontab(5), ``@cron(-5, -1, -1, -1,
+    -1)`` uWSGI's integers: a number is meant exactly, -1 is any, -n is every value that
+    n divides.
+
+    Args:
+        minute: Or all five fields as one text.
+        hour: From 0 to 23.
+        day: Of the month, from 1.
+        month: From 1.
+        weekday: 0 and 7 are Sunday.
+        target: As for :func:`signal`.
+        signum: The signal that it raises; default one that is free.
+        tz: Name of the time zone, such as ``Europe/Berlin``; default the master's.
+        misfire: What becomes of ticks more than a minute late: ``once`` for all of
+            them, ``skip``, or ``all``.
+        overlap: As for :func:`timer`.
+
+    Raises:
+        ValueError: No date can match, or one of them is not allowed.
+    """
+    # Only those who use it pay for loading it.
+    from pymule.sansio.cron import CronSpec, Misfire  # noqa: PLC0415
+
+    rest = (hour, day, month, weekday)
+    if isinstance(minute, str):
+        if any(field is not None for field in rest):
+            raise TypeError("a text has all five fields; allowed: nothing beside it")
+        spec = CronSpec.parse(minute)
+    else:
+        spec = CronSpec.from_json([minute, *rest])
+    source: JsonObject = {
+        "kind": "cron",
+        "spec": spec.to_json(),
+        "tz": tz,
+        "misfire": Misfire(misfire).value,
+    }
+    return _decorator(signum, target, overlap, source)
 
 
 def filemon(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pymule.handlers import (
         ChangedFiles,
         changed_files,
+        cron,
         filemon,
         mstimer,
         rbtimer,
@@ -44,6 +45,7 @@ __all__ = (
     "add_timer",
     "cancel_timer",
     "changed_files",
+    "cron",
     "farm_get_msg",
     "farm_msg",
     "farm_msgs",
@@ -81,6 +83,7 @@ _HOMES = {
     "pymule.handlers": (
         "ChangedFiles",
         "changed_files",
+        "cron",
         "filemon",
         "mstimer",
         "rbtimer",

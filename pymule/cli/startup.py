@@ -27,6 +27,7 @@ from pymule.master.logs import JsonFormatter, LogSink, TextFormatter, log
 from pymule.master.notify import Notifier, listen_fds, watchdog_interval
 from pymule.master.plan import Plan, make_plan
 from pymule.master.spawner import become_subreaper
+from pymule.master.zones import zone_of
 
 __all__ = ("LoadSettings", "serve")
 
@@ -109,6 +110,9 @@ def _serve(
         notifier = Notifier.from_environ(os.environ)
         environ = dict(os.environ)
         setproctitle(title)
+        # It reads files, which must not happen on the loop; who needs it is told.
+        with suppress(ValueError):
+            zone_of(None)
 
         def load_plan() -> Plan:
             return _plan(load_settings(), claim, environ)

@@ -33,6 +33,7 @@ from pymule.master.plan import Plan, farm_names
 from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
 from pymule.master.touch import TouchReload
+from pymule.master.wallclock import WallClock
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.supervision import MuleState
@@ -92,8 +93,11 @@ class Master:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: Ticker[Deadline] = Ticker(self._loop, self._due)
+        self.filemon = FileMonitors(self._loop, self._file_changed)
         self.signals = Signals(
             self._ticker,
+            self.filemon,
+            lambda on_due: WallClock(self._loop, on_due),
             mules=lambda: list(self.plan.mules),
             farms=lambda: farm_names(self.plan),
             on_dispatched=self._dispatched,
@@ -125,7 +129,6 @@ class Master:
         self._stopping: asyncio.Event = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._left_behind = 0
-        self.filemon = FileMonitors(self._loop, self._file_changed)
         self._touch = TouchReload(
             self.filemon, lambda: self._reloading is not None, self.reload
         )
@@ -325,8 +328,8 @@ class Master:
 
     def _file_changed(self, key: str, paths: list[str], is_complete: bool) -> None:  # noqa: FBT001  (as the monitors call it)
         """Act on a change of a path that is monitored."""
-        del is_complete
-        self._touch.changed(key, paths)
+        if not self._touch.changed(key, paths):
+            self.signals.changed(key, paths, is_complete=is_complete)
 
     async def _change_to(self, plan: Plan) -> str | None:
         """Become what *plan* says; return what went wrong."""

@@ -19,9 +19,11 @@ from pymule.errors import (
     RefusedError,
     UnknownTargetError,
 )
+from pymule.master.filemon import FileMonitors
 from pymule.master.logs import log
 from pymule.master.sources import Sources
-from pymule.master.ticker import Ticker
+from pymule.master.ticker import Deadline, Ticker
+from pymule.master.wallclock import WallClock
 from pymule.sansio.link import LinkId
 from pymule.sansio.queue import SenderId
 from pymule.sansio.signals import (
@@ -87,6 +89,8 @@ class Signals:
 
     Args:
         ticker: For the deadlines of timers.
+        monitors: Watch files, for others too.
+        clock: Returns a clock on the wall that calls what it is given.
         mules: Returns the numbers of the mules that there are.
         farms: Returns the names of the farms that there are.
         on_dispatched: Called with the mule process that got a signal.
@@ -94,14 +98,16 @@ class Signals:
 
     def __init__(
         self,
-        ticker: Ticker[tuple[str, int]],
+        ticker: Ticker[Deadline],
+        monitors: FileMonitors,
+        clock: Callable[[Callable[[], None]], WallClock],
         *,
         mules: Callable[[], Iterable[int]],
         farms: Callable[[], Iterable[str]],
         on_dispatched: Callable[[LinkId], None],
     ) -> None:
         self.table = SignalTable()
-        self.sources = Sources(ticker, self._tick, self._changed)
+        self.sources = Sources(ticker, monitors, clock, self._tick)
         # Raises that a timer or a file monitor made and nobody had a handler for.
         self.unrouted = 0
         self._ticker = ticker
@@ -361,7 +367,11 @@ class Signals:
             self.unrouted += 1
         self.flush()
 
-    def _changed(self, number: int, paths: Iterable[str], is_complete: bool) -> None:  # noqa: FBT001  (a callback)
+    def changed(self, key: str, paths: Iterable[str], *, is_complete: bool) -> None:
+        """A file monitor saw changes; it may be that of a signal."""
+        number = self.sources.signal_of(key)
+        if number is None:
+            return
         try:
             self.table.raise_signal(number, paths, is_complete=is_complete)
         except NoHandlerError:

@@ -22,6 +22,7 @@ from pymule.master.listener import AccessRule, SocketClaim
 from pymule.master.logs import LogSink
 from pymule.master.notify import Notifier
 from pymule.master.plan import Patience, Plan, QueuePlan
+from pymule.master.zones import zone_of
 from pymule.sansio.batch import pack_bodies
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.queue import Limits
@@ -109,6 +110,8 @@ slot = board.open_slot(0)
 """
 """The program of a stand-in that was given messages and took none yet."""
 
+# As pymuled does before its loop runs, because it reads files.
+zone_of(None)
 _ROOT: Final = str(Path(__file__).parents[2])
 V = TypeVar("V", bound=Verb)
 

@@ -140,6 +140,23 @@ async def test_a_raise_does_not_wait_for_ever_for_a_mule(yard: Yard) -> None:
         ("register", {"source": "often"}, "an object"),
         ("register", {"source": {"kind": "moon"}}, "'timer'"),
         ("register", {"source": {"kind": "timer", "every": -1}}, "from 0.001"),
+        ("register", {"source": {"kind": "cron", "spec": "61 * * * *"}}, "minute"),
+        ("register", {"source": {"kind": "cron", "spec": "0 0 31 2 *"}}, "0 0 31 2"),
+        (
+            "register",
+            {"source": {"kind": "cron", "spec": "* * * * *", "tz": 5}},
+            "a time zone",
+        ),
+        (
+            "register",
+            {"source": {"kind": "cron", "spec": "* * * * *", "misfire": "twice"}},
+            "twice",
+        ),
+        (
+            "register",
+            {"source": {"kind": "filemon", "path": "relative"}},
+            "an absolute path",
+        ),
         ("register", {"signal": 256}, "0 to 255"),
     ],
 )

@@ -238,6 +238,9 @@ class _Thread:
         # None: to be made anew.
         self._watched: dict[str, tuple[int, int]] | None = None
         self._known: dict[str, tuple[Monitor, Scan]] = {}
+        # Not told yet: a fault on the way costs none.
+        self._changes: dict[str, Changes] = {}
+        self._told_version = 0
         # The last look saw what no event had said.
         self._has_missed = False
         # Not to be said twice.
@@ -283,30 +286,33 @@ class _Thread:
         began = time.monotonic()
         self._owner.wake.clear()
         version, monitors = self._owner.wanted()
-        changes: dict[str, Changes] = {}
         if self._watched is not None and is_stale(events, self._watched):
             self._watched = None
-        look = self._look(monitors, events, changes)
+        look = self._look(monitors, events)
         if self._has_missed:
             self._watched = None
         for _ in range(_ROUNDS):
             if not self._is_to_be_armed(look):
                 break
             events = self._arm(look)
-            look = self._look(monitors, events, changes)
-        found = [(self._known[key][0], change) for key, change in changes.items()]
-        self._owner.tell(version, found)
+            look = self._look(monitors, events)
+        changes, self._changes = self._changes, {}
+        found = [
+            (self._known[key][0], change)
+            for key, change in changes.items()
+            if key in self._known
+        ]
+        # What concerns nobody does not wake the loop.
+        if found or version != self._told_version:
+            self._owner.tell(version, found)
+            self._told_version = version
         took = time.monotonic() - began
         if not self._owner.is_closing and took * _REST * 1000 > _STEP_MS:
             self._owner.wake.wait(min(took * _REST, _MAX_REST_S))
 
-    def _look(
-        self,
-        monitors: list[Monitor],
-        events: set[Event],
-        changes: dict[str, Changes],
-    ) -> Look:
-        """Look at everything; add what differs from the last look to *changes*."""
+    def _look(self, monitors: list[Monitor], events: set[Event]) -> Look:
+        """Look at everything; note what differs from the last look."""
+        changes = self._changes
         look = look_at(monitors)
         for _, path in events:
             for monitor, entry in look.interest.concerned(path):
@@ -341,6 +347,10 @@ class _Thread:
             self._watched = None
             return set()
         except (OSError, RuntimeError) as exc:
+            if self._watcher is not None:
+                # Alone the new one may fit; the next round tries it.
+                self._watched = None
+                return self._close_watcher()
             self._say_polling(exc)
         else:
             self._say_watching()

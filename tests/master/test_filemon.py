@@ -582,6 +582,34 @@ async def test_a_wait_that_fails_costs_no_change(
     assert not caplog.records
 
 
+async def test_a_table_with_room_for_one_watcher_only_is_enough(
+    make_told: MakeTold, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_count = 0
+
+    class Single:
+        def __init__(self, directories: list[str]) -> None:
+            nonlocal open_count
+            if open_count:
+                raise OSError("OS file watch limit reached.")
+            self._inner = filemon._watch_by_kernel(directories)
+            open_count += 1
+            self.watch = self._inner.watch
+
+        def close(self) -> None:
+            nonlocal open_count
+            open_count -= 1
+            self._inner.close()
+
+    single = make_told(Single)
+    for name in "abc":
+        await single.watch(tmp_path / name / "f", name)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").touch()
+        await single.until(tmp_path / name / "f", name)
+    assert not caplog.records
+
+
 async def test_a_directory_that_may_not_be_read_is_named_once_and_others_are_watched(
     told: Told,
     tmp_path: Path,

@@ -44,10 +44,10 @@ _POLL_S: Final = 1.0
 _POLLS: Final = 60
 # How often watches are made anew because directories moved meanwhile.
 _ROUNDS: Final = 5
-# The thread shares the interpreter with the loop: it pauses nine times as long as a
+# The thread shares the interpreter with the loop: it pauses three times as long as a
 # look took, at most so many seconds.
-_REST: Final = 9
-_MAX_REST_S: Final = 2.0
+_REST: Final = 3
+_MAX_REST_S: Final = 1.0
 
 OnChanged = Callable[[str, list[str], bool], None]
 """Called on the loop with the key, the paths that changed, and whether those are all.

@@ -19,7 +19,6 @@ from pymule.handlers import check_number
 from pymule.sansio.options import pack_options
 from pymule.sansio.outbox import MESSAGE_COST, Pile, Ticket
 from pymule.sansio.timers import check_timer
-from pymule.sansio.verbs import JsonObject
 
 __all__ = (
     "Client",
@@ -201,17 +200,6 @@ class Client:
                 sent with ``confirm=False``; a note tells how many more.
         """
         self._exchange.flush()
-
-    def call(self, method: str, **params: object) -> JsonObject:
-        """Ask the master; block until its answer is there, and return it.
-
-        If the connection was lost before, this waits for the next master.
-
-        Raises:
-            RefusedError: The master said no.
-            ConnectionLostError: It went away before it answered.
-        """
-        return self._exchange.ask({"method": method, **params})
 
     def close(self, *, flush_s: float = 0.0) -> None:
         """Close the connection; what has no answer is in doubt.

@@ -7,11 +7,10 @@ from time import monotonic
 import pytest
 
 from pymule.client.exchange import Exchange, Waiter
-from pymule.client.questions import Question
 from pymule.errors import ConnectionLostError, MasterUnavailableError
 from pymule.sansio.outbox import Pile, Ticket
-from pymule.sansio.verbs import Call, Reply
-from tests.client.fake_master import FakeMaster, Peer
+from pymule.sansio.verbs import Reply
+from tests.client.fake_master import FakeMaster
 from tests.conftest import MS
 
 LONG = 10_000 * MS
@@ -132,78 +131,6 @@ def test_a_failure_of_the_system_is_no_master(
         other.meet()
 
     exchange.wait_for(submit(exchange, b"the first is not concerned"))
-
-
-def test_a_question_ends_at_its_deadline_and_a_late_answer_is_dropped(
-    master: FakeMaster, exchange: Exchange
-) -> None:
-    calls: list[tuple[Peer, Call]] = []
-    master.on_call = lambda peer, call: calls.append((peer, call))
-
-    with pytest.raises(TimeoutError):
-        exchange.ask({"method": "a"}, monotonic() + 50 * MS)
-
-    for peer, call in calls:
-        peer.send(Reply(call.id, 0, {"late": True}))
-    master.on_call = lambda peer, call: peer.send(Reply(call.id, 0, {"late": False}))
-    assert exchange.ask({"method": "b"}) == {"late": False}
-
-
-def test_a_first_connection_is_not_awaited_beyond_the_deadline(
-    master: FakeMaster,
-) -> None:
-    master.greeting = lambda _peer: None
-    exchange = Exchange(master.path, "test")
-
-    with pytest.raises(TimeoutError):
-        exchange.ask({"method": "a"}, monotonic() + 10 * MS)
-
-    exchange.close()
-
-
-def test_a_connection_that_broke_unseen_is_replaced_before_the_asking(
-    master: FakeMaster, exchange: Exchange
-) -> None:
-    master.stop()
-    master.start()
-
-    assert exchange.ask({"method": "a"}) == {"method": "a"}
-
-
-def test_what_only_makes_sense_on_a_lost_connection_is_not_asked(
-    master: FakeMaster, exchange: Exchange
-) -> None:
-    first = Question({"method": "a"})
-    exchange.settle(first)
-    master.cut()
-    exchange.ask({"method": "b"})
-    second = Question({"method": "c"}, only_on=first.wire)
-
-    exchange.settle(second)
-
-    with pytest.raises(ConnectionLostError, match="another one"):
-        second.answer()
-
-
-def test_who_tells_waits_for_nothing(master: FakeMaster, exchange: Exchange) -> None:
-    methods: list[object] = []
-
-    def answer(peer: Peer, call: Call) -> None:
-        methods.append(call.value["method"])
-        peer.send(Reply(call.id, 0, {}))
-
-    master.on_call = answer
-    question = Question({"method": "a"})
-    exchange.settle(question)
-    assert question.wire is not None
-
-    for _ in range(200):
-        exchange.tell({"method": "b"}, question.wire)
-    exchange.ask({"method": "c"})
-    exchange.close()
-    exchange.tell({"method": "d"}, question.wire)
-
-    assert methods == ["a", *["b"] * 200, "c"]
 
 
 def test_the_child_of_a_fork_starts_with_nothing_sent(

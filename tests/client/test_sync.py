@@ -20,13 +20,12 @@ from pymule.errors import (
     ConnectionLostError,
     MasterUnavailableError,
     MessageTooBigError,
-    NotAllowedError,
     QueueFullError,
     UnknownTargetError,
     UnsupportedError,
 )
-from pymule.sansio.verbs import Call, Close, Confirm, JsonObject, Reply
-from tests.client.fake_master import FakeMaster, Peer
+from pymule.sansio.verbs import Close, Confirm
+from tests.client.fake_master import FakeMaster
 from tests.conftest import MS
 
 LONG = 10_000 * MS
@@ -587,114 +586,6 @@ def test_a_flush_that_takes_too_long_says_what_is_in_doubt(
         client.close(flush_s=0.01)
 
     assert caught.value.unacked == 2
-
-
-# Asking
-
-
-def answer_later(master: FakeMaster) -> list[tuple[Peer, Call]]:
-    calls: list[tuple[Peer, Call]] = []
-    master.on_call = lambda peer, call: calls.append((peer, call))
-    return calls
-
-
-def test_a_call_is_answered(client: Client) -> None:
-    assert client.call("status", depth=1) == {"method": "status"}
-
-
-def test_an_error_is_raised_in_the_caller(master: FakeMaster, client: Client) -> None:
-    detail: JsonObject = {"code": 7, "detail": {"reason": "not you"}}
-    master.on_call = lambda peer, call: peer.send(Reply(call.id, 2, detail))
-
-    with pytest.raises(NotAllowedError, match="not you"):
-        client.call("stop")
-
-
-def test_threads_have_their_answers_in_any_order(
-    master: FakeMaster, client: Client
-) -> None:
-    calls = answer_later(master)
-    asking = [Running(lambda: client.call("lock")) for _ in range(20)]
-    sending = Running(lambda: client.mule_msgs([b"x"] * 20))
-    until(lambda: len(calls) == 20)
-
-    for peer, call in reversed(calls):
-        peer.send(Reply(call.id, 0, {"n": call.id}))
-
-    answers = [thread.finish() for thread in asking]
-    assert sorted(str(answer) for answer in answers) == sorted(
-        str({"n": call.id}) for _, call in calls
-    )
-    sending.finish()
-
-
-def test_a_call_ends_with_its_connection(master: FakeMaster, client: Client) -> None:
-    calls = answer_later(master)
-    asking = [Running(lambda: client.call("status")) for _ in range(3)]
-    until(lambda: len(calls) == 3)
-
-    master.cut()
-
-    for thread in asking:
-        with pytest.raises(ConnectionLostError, match="closed the connection"):
-            thread.finish()
-
-
-def test_a_call_finds_the_next_master(master: FakeMaster, client: Client) -> None:
-    client.call("status")
-    master.stop()
-    asking = Running(lambda: client.call("status"))
-    asking.join(20 * MS)
-
-    was_waiting = asking.is_alive()
-    master.start()
-
-    assert was_waiting
-    assert asking.finish() == {"method": "status"}
-
-
-def test_a_call_without_a_master_says_so(socket_dir: Path) -> None:
-    with pytest.raises(MasterUnavailableError, match="No such file"):
-        Client(socket_dir / "none.sock").call("status")
-
-
-def test_calls_between_messages_without_confirm_lose_no_answer(
-    client: Client,
-) -> None:
-    for _ in range(100):
-        for _ in range(3):
-            client.mule_msg(b"x", confirm=False)
-        assert client.call("status") == {"method": "status"}
-
-
-def test_an_interrupted_call_leaves_the_client_usable(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client.call("status")
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pymule.client.wire.Wire.send", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            client.call("status")
-
-    assert client.call("status") == {"method": "status"}
-
-
-def test_close_ends_every_call(master: FakeMaster) -> None:
-    client = Client(master.path)
-    calls = answer_later(master)
-    asking = Running(lambda: client.call("status"))
-    until(lambda: calls)
-
-    client.close()
-
-    with pytest.raises(ConnectionLostError, match="closed"):
-        asking.finish()
-    with pytest.raises(ConnectionLostError, match="closed"):
-        client.call("status")
 
 
 # The functions, and the life of a process

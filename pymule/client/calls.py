@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from pymule.client.questions import call_number, refusal
 from pymule.connection import Connection
-from pymule.errors import ConnectionLostError, RemoteProtocolError, error_from_wire
+from pymule.errors import ConnectionLostError
 from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
 
 __all__ = ("Calls",)
@@ -16,7 +17,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._replies: dict[int, asyncio.Queue[Reply | ConnectionLostError]] = {}
-        self._next_number = 1
+        self._last_number = 0
 
     async def ask(
         self, connection: Connection | None, question: JsonObject
@@ -38,7 +39,7 @@ class Calls:
         """Yield the answers to *question* until the last one; raises as :meth:`ask`."""
         if connection is None:
             raise ConnectionLostError("not connected")
-        number, self._next_number = self._next_number, self._next_number + 1
+        number = self._last_number = call_number(self._last_number, self._replies)
         replies = self._replies[number] = asyncio.Queue()
         connection.send(Call(number, question))
         try:
@@ -47,7 +48,7 @@ class Calls:
                 if isinstance(reply, ConnectionLostError):
                     raise reply
                 if reply.kind == ReplyKind.ERROR:
-                    raise _error(reply.value)
+                    raise refusal(reply.value)
                 yield reply.value
                 if reply.kind == ReplyKind.LAST:
                     return
@@ -63,11 +64,3 @@ class Calls:
         """The connection is gone, and with it the answers."""
         for replies in self._replies.values():
             replies.put_nowait(ConnectionLostError(reason))
-
-
-def _error(value: JsonObject) -> Exception:
-    match value:
-        case {"code": int(code), "detail": dict(detail)}:
-            return error_from_wire(code, detail)
-        case _:
-            return RemoteProtocolError(f"error reply {value!r}")

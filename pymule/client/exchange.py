@@ -8,7 +8,8 @@ has what it wants leaves, and wakes one follower to lead. So there is no thread 
 background: between two calls, nothing is read.
 
 An exchange that lost the master reconnects when somebody waits or sends, and sends
-again what has no answer, under the same sequences; the master drops what it has.
+again what has no answer, under the same sequences; the master drops what it has. A
+question that was asked before is not asked again: the answer to it is lost.
 """
 
 import os
@@ -20,6 +21,7 @@ from time import monotonic
 from typing import Final
 from weakref import WeakSet
 
+from pymule.client.questions import Question, Questions
 from pymule.client.reach import (
     HELLO_TIMEOUT_S,
     MAX_TRIES,
@@ -33,7 +35,15 @@ from pymule.client.wire import Wire
 from pymule.errors import ConnectionLostError, MasterUnavailableError, ProtocolError
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.outbox import Outbox, Pile, Ticket
-from pymule.sansio.verbs import Close, Confirm, Refuse, Verb, Welcome
+from pymule.sansio.verbs import (
+    Close,
+    Confirm,
+    JsonObject,
+    Refuse,
+    Reply,
+    Verb,
+    Welcome,
+)
 
 __all__ = ("Exchange", "Waiter")
 
@@ -69,6 +79,7 @@ class Exchange:
         self._id = new_client_id()
         self._lock = threading.Lock()
         self._outbox: Outbox[Waiter] = Outbox()
+        self._questions = Questions()
         self.message_limit = message_limit(DEFAULT_MAX_FRAME_BYTES)
         # Whether there was ever a WELCOME; until then, failures are the caller's.
         self._is_greeted = False
@@ -97,14 +108,15 @@ class Exchange:
 
     # What threads ask for
 
-    def meet(self) -> None:
+    def meet(self, deadline: float | None = None) -> None:
         """Wait for the first WELCOME; after that the limits are known.
 
         Raises:
             MasterUnavailableError: Nobody answers at the socket.
+            TimeoutError: The *deadline*, on the monotonic clock, passed.
         """
         if not self._is_greeted:
-            self._until(self._is_met)
+            self._until(self._is_met, deadline=deadline)
 
     def submit(self, pile: Pile[Waiter]) -> None:
         """Hand *pile* over; wait while the window of its target is full.
@@ -142,6 +154,35 @@ class Exchange:
         if failure is not None:
             raise failure
 
+    def ask(self, value: JsonObject, deadline: float | None = None) -> JsonObject:
+        """Return the master's answer to the call *value*; see :meth:`settle`."""
+        question = Question(value)
+        self.settle(question, deadline)
+        return question.answer()
+
+    def settle(self, question: Question, deadline: float | None = None) -> None:
+        """Ask *question*, once there is a connection, and wait until it is settled.
+
+        An exception leaves it without anybody who waits for the answer.
+
+        Raises:
+            ConnectionLostError: The exchange is closed.
+            MasterUnavailableError: Nobody has ever answered at the socket.
+            TimeoutError: The *deadline*, on the monotonic clock, passed.
+        """
+        self.meet(deadline)
+        try:
+            self._until(partial(self._ask, question), deadline=deadline)
+            self._until(lambda: question.is_settled, question.waiter, deadline)
+        finally:
+            with self._lock:
+                self._questions.forget(question)
+
+    def tell(self, value: JsonObject, wire: Wire) -> None:
+        """Make the call *value* on *wire*, if that is still open; wait for nothing."""
+        with self._lock:
+            self._ask(Question(value, only_on=wire))
+
     def close(self) -> None:
         """Close the connection; threads that wait get a ConnectionLostError."""
         with self._lock:
@@ -159,17 +200,40 @@ class Exchange:
         if self._is_closed or self._outbox.is_full(pile.target):
             return False
         frame = self._outbox.seal(pile).pack()
-        wire = self._wire
         # Without a connection it leaves with the next WELCOME.
+        wire = self._wire
         if wire is not None and wire.is_open:
             self._guard(wire, lambda: wire.send(frame))
-            self._unread_count += 1
-            if self._leader is None and self._unread_count > _UNREAD_MAX:
-                # Not behind the back of a leader, who would wait for what is read.
-                self._exchange()
-            elif self._leader is not None and wire.has_unsent:
-                wire.nudge()
+            self._look_after(wire)
         return True
+
+    def _ask(self, question: Question) -> bool:
+        """Ask *question*, if that can be done now or not at all."""
+        if self._is_closed:
+            return False
+        wire = self._wire
+        if question.only_on not in (None, wire):
+            question.settle(ConnectionLostError("the connection is another one"))
+            return True
+        if wire is None or not wire.is_open:
+            return False
+        frame = self._questions.number(question, wire).pack()
+        self._guard(wire, lambda: wire.send(frame))
+        if wire is not self._wire:
+            # It broke, so the master has not got the whole frame.
+            return False
+        self._questions.asked(question)
+        self._look_after(wire)
+        return True
+
+    def _look_after(self, wire: Wire) -> None:
+        """See that what was sent on *wire* leaves, and that answers are read."""
+        self._unread_count += 1
+        if self._leader is None and self._unread_count > _UNREAD_MAX:
+            # Not behind the back of a leader, who would wait for what is read.
+            self._exchange()
+        elif self._leader is not None and wire.has_unsent:
+            wire.nudge()
 
     def _is_sent(self) -> bool:
         """Whether all that can be sent now is sent."""
@@ -340,6 +404,8 @@ class Exchange:
                 for ticket in self._outbox.answered(verb):
                     ticket.waiter.set()
                 self._wake()
+            case Reply():
+                self._questions.replied(verb)
             case Welcome():
                 self._greeted(wire, Terms.read(verb.value))
             case Close():
@@ -363,6 +429,7 @@ class Exchange:
             return
         was_good = monotonic() - wire.greeted_at >= _GOOD_S
         self._wire = None
+        self._questions.lost(str(reason))
         wire.close(str(reason) if isinstance(reason, ProtocolError) else None)
         self._failed(MasterUnavailableError(str(self.path), str(reason)))
         if was_good:

@@ -19,11 +19,13 @@ from pymule.handlers import check_number
 from pymule.sansio.options import pack_options
 from pymule.sansio.outbox import MESSAGE_COST, Pile, Ticket
 from pymule.sansio.timers import check_timer
+from pymule.sansio.verbs import JsonObject
 
 __all__ = (
     "Client",
     "add_timer",
     "cancel_timer",
+    "default_client",
     "farm_msg",
     "farm_msgs",
     "flush",
@@ -192,6 +194,19 @@ class Client:
             raise ticket.error.with_traceback(None)
         return join_ids(ticket.ids)
 
+    # Asking
+
+    def call(self, method: str, **params: object) -> JsonObject:
+        """Ask the master; return its answer.
+
+        Raises:
+            RefusedError: The master said no.
+            ConnectionLostError: It went away before it answered.
+        """
+        return self._exchange.ask({"method": method, **params})
+
+    # Ending
+
     def flush(self) -> None:
         """Block until every message sent so far has its answer.
 
@@ -247,7 +262,8 @@ _client: Client | None = None
 _opening = threading.Lock()
 
 
-def _default_client() -> Client:
+def default_client() -> Client:
+    """Return the client of this process; it connects when it is used."""
     global _client  # noqa: PLW0603  (a process has one)
     if _client is None:
         with _opening:
@@ -271,7 +287,7 @@ def mule_msg(
 
     Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
     """
-    return _default_client().mule_msg(
+    return default_client().mule_msg(
         message,
         mule,
         confirm=confirm,
@@ -298,7 +314,7 @@ def farm_msg(
 
     Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
     """
-    return _default_client().farm_msg(
+    return default_client().farm_msg(
         farm,
         message,
         confirm=confirm,
@@ -318,7 +334,7 @@ def mule_msgs(
     headers: dict[str, str] | None = None,
 ) -> Sequence[int]:
     """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
-    return _default_client().mule_msgs(messages, mule, confirm=confirm, headers=headers)
+    return default_client().mule_msgs(messages, mule, confirm=confirm, headers=headers)
 
 
 def farm_msgs(
@@ -329,7 +345,7 @@ def farm_msgs(
     headers: dict[str, str] | None = None,
 ) -> Sequence[int]:
     """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
-    return _default_client().farm_msgs(farm, messages, confirm=confirm, headers=headers)
+    return default_client().farm_msgs(farm, messages, confirm=confirm, headers=headers)
 
 
 def flush() -> None:
@@ -343,7 +359,7 @@ def raise_signal(signum: int) -> None:
 
     The blocking twin of :func:`pymule.raise_signal`.
     """
-    _default_client().call("raise", signal=check_number(signum))
+    default_client().call("raise", signal=check_number(signum))
 
 
 def add_timer(signum: int, seconds: float, *, iterations: int = 0) -> int:
@@ -352,7 +368,7 @@ def add_timer(signum: int, seconds: float, *, iterations: int = 0) -> int:
     The blocking twin of :func:`pymule.add_timer`.
     """
     check_timer(seconds, iterations)
-    answer = _default_client().call(
+    answer = default_client().call(
         "timer_add", signal=check_number(signum), every=seconds, iterations=iterations
     )
     return int(str(answer["timer"]))
@@ -360,7 +376,7 @@ def add_timer(signum: int, seconds: float, *, iterations: int = 0) -> int:
 
 def cancel_timer(timer: int) -> bool:
     """Disarm the timer with that id; tell whether it was armed."""
-    return bool(_default_client().call("timer_cancel", timer=timer)["cancelled"])
+    return bool(default_client().call("timer_cancel", timer=timer)["cancelled"])
 
 
 def _close_at_exit() -> None:

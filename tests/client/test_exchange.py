@@ -7,10 +7,11 @@ from time import monotonic
 import pytest
 
 from pymule.client.exchange import Exchange, Waiter
+from pymule.client.questions import Question
 from pymule.errors import ConnectionLostError, MasterUnavailableError
 from pymule.sansio.outbox import Pile, Ticket
-from pymule.sansio.verbs import Reply
-from tests.client.fake_master import FakeMaster
+from pymule.sansio.verbs import Call, Reply
+from tests.client.fake_master import FakeMaster, Peer
 from tests.conftest import MS
 
 LONG = 10_000 * MS
@@ -144,3 +145,60 @@ def test_the_child_of_a_fork_starts_with_nothing_sent(
 
     assert exchange.unanswered == 0
     assert len(set(master.clients)) == 2
+
+
+# Questions
+
+
+def test_a_question_that_takes_too_long_ends_at_its_deadline(
+    master: FakeMaster, exchange: Exchange
+) -> None:
+    master.on_call = lambda _peer, _call: None
+
+    with pytest.raises(TimeoutError):
+        exchange.ask({"method": "lock"}, monotonic() + 10 * MS)
+
+    assert not exchange._questions._asked
+
+
+def test_a_question_on_an_old_connection_is_not_asked(
+    master: FakeMaster, exchange: Exchange
+) -> None:
+    heard: list[Call] = []
+
+    def answer(peer: Peer, call: Call) -> None:
+        heard.append(call)
+        peer.send(Reply(call.id, 0, {}))
+
+    master.on_call = answer
+    question = Question({"method": "lock"})
+    exchange.settle(question)
+    assert question.wire is not None
+    exchange._lose(question.wire, ConnectionLostError("test"))
+
+    again = Question({"method": "unlock"}, only_on=question.wire)
+    exchange.settle(again)
+    exchange.tell({"method": "unlock"}, question.wire)
+
+    with pytest.raises(ConnectionLostError, match="another one"):
+        again.answer()
+    assert [call.value for call in heard] == [{"method": "lock"}]
+
+
+def test_what_is_told_arrives_and_nobody_waits(
+    master: FakeMaster, exchange: Exchange
+) -> None:
+    heard: list[object] = []
+    told = threading.Event()
+
+    def hear(_peer: Peer, call: Call) -> None:
+        heard.append(call.value)
+        told.set()
+
+    master.on_call = hear
+    assert exchange._wire is not None
+
+    exchange.tell({"method": "unlock"}, exchange._wire)
+
+    assert told.wait(LONG)
+    assert heard == [{"method": "unlock"}]

@@ -24,8 +24,8 @@ from pymule.errors import (
     UnknownTargetError,
     UnsupportedError,
 )
-from pymule.sansio.verbs import Close, Confirm
-from tests.client.fake_master import FakeMaster
+from pymule.sansio.verbs import Call, Close, Confirm, JsonObject, Reply, ReplyKind
+from tests.client.fake_master import FakeMaster, Peer
 from tests.conftest import MS
 
 LONG = 10_000 * MS
@@ -522,6 +522,103 @@ def test_a_leader_that_has_its_answer_hands_over_to_a_follower(
     assert sorted(str(call.finish()) for call in calls) == ["1", "2", "3", "4"]
 
 
+# Asking
+
+
+def test_a_call_is_answered(client: Client) -> None:
+    assert client.call("status", depth=1) == {"method": "status"}
+
+
+def test_many_threads_wait_for_answers_at_once(
+    master: FakeMaster, client: Client
+) -> None:
+    asked: list[tuple[Peer, Call]] = []
+    master.on_call = lambda peer, call: asked.append((peer, call))
+    calls = [Running(partial(client.call, f"n{number}")) for number in range(8)]
+    until(lambda: len(asked) == 8)
+
+    for peer, call in reversed(asked):
+        peer.send(Reply(call.id, ReplyKind.LAST, {"to": call.value["method"]}))
+
+    assert [call.finish() for call in calls] == [{"to": f"n{n}"} for n in range(8)]
+
+
+def test_many_calls_and_messages_cross_one_connection(
+    master: FakeMaster, client: Client
+) -> None:
+    def talk(name: int) -> list[object]:
+        client.mule_msg(b"%d" % name, confirm=False)
+        return [client.call(f"{name}.{n}") for n in range(100)]
+
+    talks = [Running(partial(talk, name)) for name in range(8)]
+
+    for name, talking in enumerate(talks):
+        answers = [{"method": f"{name}.{n}"} for n in range(100)]
+        assert talking.finish() == answers
+    client.flush()
+    assert len(master.bodies()) == 8
+
+
+def test_a_refused_call_is_raised(master: FakeMaster, client: Client) -> None:
+    value: JsonObject = {"code": 6, "detail": {"feature": "the call 'x'"}}
+    master.on_call = lambda peer, call: peer.send(Reply(call.id, 2, value))
+
+    with pytest.raises(UnsupportedError, match="the call 'x'"):
+        client.call("x")
+
+
+def test_a_call_ends_with_its_connection_and_the_next_finds_another(
+    master: FakeMaster, client: Client
+) -> None:
+    asked: list[Call] = []
+    master.on_call = lambda _peer, call: asked.append(call)
+    calls = [Running(partial(client.call, "status")) for _ in range(3)]
+    until(lambda: len(asked) == 3)
+    master.on_call = lambda peer, call: peer.send(Reply(call.id, 0, {"ok": True}))
+
+    master.cut()
+
+    for call in calls:
+        with pytest.raises(ConnectionLostError):
+            call.finish()
+    assert client.call("status") == {"ok": True}
+    assert len(master.clients) == 2
+
+
+def test_a_master_that_was_replaced_unnoticed_is_asked(
+    master: FakeMaster, client: Client
+) -> None:
+    client.call("status")
+    master.stop()
+    master.start()
+
+    assert client.call("status") == {"method": "status"}
+
+
+def test_an_interrupted_call_leaves_the_client_usable(
+    master: FakeMaster, client: Client
+) -> None:
+    class AlarmError(Exception):
+        pass
+
+    def alarm(_signum: int, _frame: object) -> None:
+        raise AlarmError
+
+    answer = master.on_call
+    master.on_call = lambda _peer, _call: None
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(AlarmError):
+            client.call("status")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    master.on_call = answer
+
+    assert client.call("ping") == {"method": "ping"}
+
+
 def test_close_ends_every_wait(master: FakeMaster) -> None:
     client = Client(master.path)
     master.held.add("mule")
@@ -610,6 +707,7 @@ def test_the_functions_use_one_client_for_the_process(master: FakeMaster) -> Non
         *sync.farm_msgs("busy", [b"d"]),
     ]
     sync.flush()
+    sync.default_client().call("ping")
 
     assert ids == [1, 2, 3, 4]
     assert len(master.clients) == 1

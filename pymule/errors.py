@@ -23,6 +23,7 @@ __all__ = (
     "NoFreeSignalError",
     "NoHandlerError",
     "NotAllowedError",
+    "NotHolderError",
     "NotInMuleError",
     "ProtocolError",
     "PymuleError",
@@ -217,6 +218,19 @@ class NotAllowedError(RefusedError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NotHolderError(RefusedError):
+    """The caller does not hold ``lock``: it was released or taken, or never given."""
+
+    code = 8
+
+    def __init__(self, lock: str) -> None:
+        super().__init__(
+            f"lock {lock!r} is not held here: released, lost with its connection, past"
+            " its ttl, or never had"
+        )
+        self.lock = lock
 
 
 class SignalConflictError(RefusedError):

@@ -21,6 +21,7 @@ from pymule.errors import (
     NoFreeSignalError,
     NoHandlerError,
     NotAllowedError,
+    NotHolderError,
     NotInMuleError,
     PymuleError,
     QueueFullError,
@@ -50,6 +51,7 @@ REFUSALS: Final = (
     NoHandlerError(17, "mule2", [3, 18]),
     NoFreeSignalError(256),
     BadCallError("signal 300; allowed: 0 to 255"),
+    NotHolderError("reports"),
 )
 
 JSON_VALUES = st.none() | st.integers() | st.text() | st.lists(st.text() | st.none())

@@ -43,6 +43,8 @@ def render_status(status: Row, *, is_coloured: bool = False) -> str:
         _table(_QUEUE_COLUMNS, _rows(status, "queues"), is_coloured=is_coloured),
         _clients(_rows(status, "clients")),
     ]
+    if locks := _rows(status, "locks"):
+        parts.insert(-1, _table(_LOCK_COLUMNS, locks, is_coloured=is_coloured))
     return "\n\n".join(parts) + "\n"
 
 
@@ -200,4 +202,13 @@ _QUEUE_COLUMNS: Final = (
     _Column("DEAD", _plain("dead"), is_number=True),
     _Column("DONE", _plain("acked"), is_number=True),
     _Column("BYTES", lambda row: _size(row.get("bytes")), is_number=True),
+)
+
+_LOCK_COLUMNS: Final = (
+    _Column("LOCK", _plain("name")),
+    _Column("HOLDER", _plain("holder")),
+    _Column("PID", _plain("pid"), is_number=True),
+    _Column("HELD", lambda row: _duration(row.get("held_s")), is_number=True),
+    _Column("WAITING", _plain("waiting"), is_number=True),
+    _Column("TOKEN", _plain("token"), is_number=True),
 )

@@ -12,6 +12,7 @@ from pymule.errors import ProtocolError, RemoteProtocolError
 from pymule.master.clients import ClientPeer, Clients
 from pymule.master.control import Control
 from pymule.master.listener import Credentials
+from pymule.master.locks import Locks
 from pymule.master.logs import log
 from pymule.master.plan import Plan
 from pymule.master.signals import Signals, peer_receiver
@@ -38,6 +39,7 @@ class Connections:
         clients: Take the messages.
         control: Answers the calls.
         signals: Answer those that are about signals.
+        locks: Answer those that are about locks.
         ticker: Has the deadlines.
         plan: Returns what holds now; a reload changes it.
         owner_of: Returns the mule that a process is, or ``""``.
@@ -51,6 +53,7 @@ class Connections:
         clients: Clients,
         control: Control,
         signals: Signals,
+        locks: Locks,
         ticker: Ticker[Deadline],
         *,
         plan: Callable[[], Plan],
@@ -62,6 +65,7 @@ class Connections:
         self._clients = clients
         self._control = control
         self._signals = signals
+        self._locks = locks
         self._owner_of = owner_of
         self._ticker = ticker
         self._plan = plan
@@ -116,6 +120,8 @@ class Connections:
 
     def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> None:
         receiver, pid = peer_receiver(peer.number), peer.credentials.pid
+        if self._locks.call(peer, call):
+            return
         if not self._signals.call(
             call, receiver, connection, lambda: self._owner_of(pid)
         ):
@@ -145,6 +151,7 @@ class Connections:
             self._ticker.disarm((kind, peer.number))
         self._control.connection_gone(connection)
         self._signals.client_gone(peer.number)
+        self._locks.peer_gone(peer)
         self._clients.remove(peer)
         if isinstance(reason, ProtocolError):
             log(

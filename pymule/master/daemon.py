@@ -26,6 +26,7 @@ from pymule.master.control import Control
 from pymule.master.filemon import FileMonitors
 from pymule.master.generation import Generation
 from pymule.master.listener import Acceptor, SocketClaim
+from pymule.master.locks import LOCK_DEADLINE, Locks
 from pymule.master.logs import LogSink, log
 from pymule.master.mules import Mules
 from pymule.master.notify import Notifier
@@ -93,6 +94,7 @@ class Master:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: Ticker[Deadline] = Ticker(self._loop, self._due)
+        self.locks = Locks(self.clients, self._ticker)
         self.filemon = FileMonitors(self._loop, self._file_changed)
         self.signals = Signals(
             self._ticker,
@@ -109,6 +111,7 @@ class Master:
             welcome=self._welcome,
             pump=self._pump,
             own=self._own,
+            process_gone=self.locks.process_gone,
             is_congested=sink.is_congested if sink is not None else _never,
         )
         self.connections = Connections(
@@ -116,6 +119,7 @@ class Master:
             self.clients,
             Control(self, sink),
             self.signals,
+            self.locks,
             self._ticker,
             plan=lambda: self.plan,
             owner_of=self.mules.owner_of,
@@ -408,6 +412,8 @@ class Master:
             self._feed_watchdog()
         elif kind in PATIENCE:
             self.connections.due(kind, number)
+        elif kind == LOCK_DEADLINE:
+            self.locks.due(number)
         elif not self.signals.due(kind, number):
             self.mules.due(kind, number)
 

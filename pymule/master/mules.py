@@ -61,6 +61,7 @@ class Mules:
         welcome: Returns the limits that WELCOME tells.
         pump: Sends what the router has decided; called at the end of each chain.
         own: Keeps a task that the master started until it is done.
+        process_gone: Called with the pid of each process that ended.
         is_congested: Whether the log cannot take more lines of mules now.
     """
 
@@ -73,6 +74,7 @@ class Mules:
         welcome: Callable[[], JsonObject],
         pump: Callable[[], None],
         own: Callable[[Coroutine[object, object, None]], object],
+        process_gone: Callable[[int], None],
         is_congested: Callable[[], bool],
     ) -> None:
         self.current: dict[MuleId, Generation] = {}
@@ -84,6 +86,7 @@ class Mules:
         self._ticker = ticker
         self._pump = pump
         self._own = own
+        self._process_gone = process_gone
         self._loop = asyncio.get_running_loop()
         self._processes = Processes(self._loop, self._exited, is_congested)
         self.links = Links(
@@ -282,6 +285,7 @@ class Mules:
     def _exited(self, generation: Generation, running: Process, status: int) -> None:
         """A process ended: give what it had to others, then decide what follows."""
         now = time.monotonic()
+        self._process_gone(running.process.pid)
         self.links.remove(running)
         exit_ = _exit_of(status)
         reason = self._processes.reason_of(generation, running, exit_)

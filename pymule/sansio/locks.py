@@ -98,6 +98,7 @@ class LockTable:
         self._peers: dict[PeerId, _Peer] = {}
         # Token -> lock.
         self._tokens: dict[int, str] = {}
+        self._ended: list[int] = []
 
     def acquire(
         self,
@@ -163,6 +164,11 @@ class LockTable:
             return None
         return self._pass_on(name, now)
 
+    def take_ended(self) -> list[int]:
+        """Return the tokens that had an end in time and ended, since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
+
     def is_locked(self, name: str) -> bool:
         """Whether somebody holds the lock."""
         return name in self._locks
@@ -202,6 +208,8 @@ class LockTable:
 
     def _take_back(self, grant: Grant) -> None:
         del self._tokens[grant.token]
+        if grant.expires_at is not None:
+            self._ended.append(grant.token)
         known = self._peers[grant.peer]
         del known.holding[grant.token]
         # A peer may use the number of an answered call again.

@@ -159,3 +159,20 @@ def test_a_duration_has_two_units(seconds: float, text: str) -> None:
 )
 def test_a_size_has_the_unit_that_fits(size: int, text: str) -> None:
     assert f"  {text}  " in render_status({"rss_bytes": size})
+
+
+def test_locks_are_shown_when_there_are_any() -> None:
+    lock = {
+        "name": "reports",
+        "holder": "web",
+        "pid": 12,
+        "held_s": 61.5,
+        "waiting": 3,
+        "token": 2**62,
+    }
+
+    shown = render_status({"locks": [lock]})
+
+    assert "LOCK     HOLDER  PID   HELD  WAITING" in shown
+    assert f"reports  web      12  1m 1s        3  {2**62}" in shown
+    assert "LOCK" not in render_status({"locks": []})

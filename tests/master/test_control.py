@@ -96,6 +96,7 @@ async def test_the_status_has_every_key_of_its_document(yard: Yard) -> None:
     master = await yard.open_ready(a_plan(a_spec(1, HOLD)))
     guest = await yard.greeted()
     await guest.submit(0, b"hello")
+    await guest.call("lock", name="a")
     await wait_until(lambda: master.router.queues["mule"].leased, within=LONG)
 
     status = await yard.status()
@@ -103,7 +104,7 @@ async def test_the_status_has_every_key_of_its_document(yard: Yard) -> None:
     assert "in_hand_s" in documented_keys("mules"), "the document can be read"
     top = {key for key in documented_keys("") if key in status}
     assert top == set(status)
-    for table in ("mules", "queues", "clients"):
+    for table in ("mules", "queues", "clients", "locks"):
         assert documented_keys(table) == set(rows(status, table)[0]), table
 
 

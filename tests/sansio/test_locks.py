@@ -153,6 +153,17 @@ def test_a_lock_is_taken_away_when_its_time_is_over(table: LockTable) -> None:
         table.release("a", ANN, FIRST, 200.0)
 
 
+def test_the_shell_is_told_which_deadlines_are_over(table: LockTable) -> None:
+    table.acquire("a", ANN, 1, 10.0, 0.0)
+    table.acquire("b", ANN, 2, None, 0.0)
+    table.acquire("c", BOB, 1, 10.0, 0.0)
+
+    table.peers_gone([ANN], 1.0)
+
+    assert table.take_ended() == [FIRST]
+    assert table.take_ended() == []
+
+
 def test_the_status_says_who_holds_and_how_many_wait(table: LockTable) -> None:
     table.acquire("a", ANN, 1, None, 3.0)
     table.acquire("a", BOB, 1, None, 4.0)
@@ -227,7 +238,12 @@ class LocksAgainstModel(RuleBasedStateMachine):
             assert heir.name == name
             self.granted(heir)
 
-    @rule(name=NAMES, peer=PEERS, ttl=st.sampled_from([None, 1.0, 3.0]), wait=st.booleans())
+    @rule(
+        name=NAMES,
+        peer=PEERS,
+        ttl=st.sampled_from([None, 1.0, 3.0]),
+        wait=st.booleans(),
+    )
     def acquire(
         self,
         name: str,

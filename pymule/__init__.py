@@ -15,8 +15,11 @@ if TYPE_CHECKING:
         farm_msg,
         farm_msgs,
         flush,
+        is_locked,
+        lock,
         mule_msg,
         mule_msgs,
+        try_lock,
     )
     from pymule.client.signals import add_timer, cancel_timer, raise_signal
     from pymule.client.worker import Worker, worker
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         MessageTooBigError,
         NoFreeSignalError,
         NoHandlerError,
+        NotHolderError,
         NotInMuleError,
         PymuleError,
         QueueFullError,
@@ -71,6 +75,7 @@ __all__ = (
     "MessageTooBigError",
     "NoFreeSignalError",
     "NoHandlerError",
+    "NotHolderError",
     "NotInMuleError",
     "PymuleError",
     "QueueFullError",
@@ -89,6 +94,8 @@ __all__ = (
     "filemon",
     "flush",
     "in_farm",
+    "is_locked",
+    "lock",
     "messages",
     "mstimer",
     "mule_get_msg",
@@ -101,6 +108,7 @@ __all__ = (
     "signal",
     "signal_wait",
     "timer",
+    "try_lock",
     "worker",
 )
 
@@ -108,7 +116,6 @@ __version__ = VERSION
 
 _HOMES = {
     "pymule.client.aio": ("Client",),
-    "pymule.client.api": ("farm_msg", "farm_msgs", "flush", "mule_msg", "mule_msgs"),
     "pymule.client.signals": ("add_timer", "cancel_timer", "raise_signal"),
     "pymule.client.worker": ("Worker", "worker"),
     "pymule.handlers": (
@@ -127,6 +134,16 @@ _HOMES = {
         "mule_get_msg",
         "receive",
         "signal_wait",
+    ),
+    "pymule.client.api": (
+        "farm_msg",
+        "farm_msgs",
+        "flush",
+        "is_locked",
+        "lock",
+        "mule_msg",
+        "mule_msgs",
+        "try_lock",
     ),
     "pymule.mule.message": ("Message",),
     "pymule.mule.process": ("in_farm", "mule_id"),

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
         farm_msg,
         farm_msgs,
         flush,
+        is_locked,
+        lock,
         mule_msg,
         mule_msgs,
         raise_signal,
+        try_lock,
     )
     from pymule.client.worker import start_worker
     from pymule.handlers import (
@@ -52,6 +55,8 @@ __all__ = (
     "filemon",
     "flush",
     "in_farm",
+    "is_locked",
+    "lock",
     "messages",
     "mstimer",
     "mule_get_msg",
@@ -65,6 +70,7 @@ __all__ = (
     "signal_wait",
     "start_worker",
     "timer",
+    "try_lock",
 )
 
 _HOMES = {
@@ -75,9 +81,12 @@ _HOMES = {
         "farm_msg",
         "farm_msgs",
         "flush",
+        "is_locked",
+        "lock",
         "mule_msg",
         "mule_msgs",
         "raise_signal",
+        "try_lock",
     ),
     "pymule.client.worker": ("start_worker",),
     "pymule.handlers": (

@@ -8,6 +8,7 @@ from typing import Self
 
 from pymule.client.calls import Calls
 from pymule.client.dial import Greeting, dial
+from pymule.client.locks import Locking
 from pymule.client.reach import (
     Terms,
     find_socket,
@@ -20,11 +21,7 @@ from pymule.client.reach import (
     to_bytes,
 )
 from pymule.connection import Connection
-from pymule.errors import (
-    ConnectionLostError,
-    MessageTooBigError,
-    RemoteProtocolError,
-)
+from pymule.errors import ConnectionLostError, MessageTooBigError, RemoteProtocolError
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.options import pack_options
 from pymule.sansio.outbox import MESSAGE_COST, Outbox, Pile, Ticket
@@ -45,7 +42,7 @@ __all__ = ("Client",)
 Waiter = asyncio.Future[list[range]]
 
 
-class Client:
+class Client(Locking):
     """A connection to the master, kept open across the master's restarts.
 
     Used in the loop in which it was made. What was handed over and not confirmed when
@@ -373,6 +370,11 @@ class Client:
 
     # Connecting
 
+    async def _connected(self) -> Connection:
+        while self._connection is None:
+            await self._wait_for_progress()
+        return self._connection
+
     async def _connect(self) -> None:
         sock = await dial(self.path)
         self.fd = sock.fileno()
@@ -399,6 +401,7 @@ class Client:
             connection.send_bytes(submit.pack())
         connection.flush()
         self.on_greeted()
+        self._made_progress()
 
     def _look_for_master(self) -> None:
         """Reconnect, unless that is under way or not needed."""
@@ -437,6 +440,7 @@ class Client:
             if not ticket.waiter.done():
                 ticket.waiter.set_exception(self._closed_error())
         self._made_progress()
+        self._calls.lost("the client is closed")
         if self._reconnecting is not None:
             self._reconnecting.cancel()
             await asyncio.wait([self._reconnecting])

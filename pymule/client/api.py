@@ -7,17 +7,35 @@ the connection closed.
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Iterable, Sequence, Sized
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterable,
+    Sequence,
+    Sized,
+)
+from contextlib import asynccontextmanager
 from threading import get_ident
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from pymule.client.aio import Client
+from pymule.client.locks import Held
 from pymule.errors import ConnectionLostError
 from pymule.sansio.options import pack_options
 from pymule.sansio.outbox import MESSAGE_COST
 
-__all__ = ("default_client", "farm_msg", "farm_msgs", "flush", "mule_msg", "mule_msgs")
+__all__ = (
+    "default_client",
+    "farm_msg",
+    "farm_msgs",
+    "flush",
+    "is_locked",
+    "lock",
+    "mule_msg",
+    "mule_msgs",
+    "try_lock",
+)
 
 # By thread, since a thread runs one loop at a time and its number is found in 34 ns
 # where the running loop takes 133 (CPython 3.11 asks the kernel for the pid).
@@ -138,6 +156,26 @@ async def flush() -> None:
     """Wait until all that this loop sent has its answer; see the client's ``flush``."""
     client = await default_client()
     await client.flush()
+
+
+@asynccontextmanager
+async def lock(name: str | int, *, ttl: float | None = None) -> AsyncIterator[Held]:
+    """Hold the lock *name* in the block; see :meth:`pymule.Client.lock`."""
+    client = await default_client()
+    async with client.lock(name, ttl=ttl) as held:
+        yield held
+
+
+async def try_lock(name: str | int, ttl: float | None = None) -> Held | None:
+    """Take the lock *name* if it is free; see :meth:`pymule.Client.try_lock`."""
+    client = await default_client()
+    return await client.try_lock(name, ttl)
+
+
+async def is_locked(name: str | int) -> bool:
+    """Whether somebody holds the lock *name*, be it the caller."""
+    client = await default_client()
+    return await client.is_locked(name)
 
 
 async def default_client() -> Client:

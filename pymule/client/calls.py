@@ -20,9 +20,18 @@ class Calls:
         self._last_number = 0
 
     async def ask(
-        self, connection: Connection | None, question: JsonObject
+        self,
+        connection: Connection | None,
+        question: JsonObject,
+        *,
+        withdraw: str | None = None,
     ) -> JsonObject:
         """Return the first answer to *question*.
+
+        Args:
+            connection: Where to ask.
+            question: The method and its parameters.
+            withdraw: Method that takes the question back, by its ``call``.
 
         Raises:
             RefusedError: The master said no.
@@ -30,16 +39,35 @@ class Calls:
 
         Cancelling is safe: a late answer is dropped.
         """
-        async with aclosing(self.stream(connection, question)) as answers:
-            return await anext(answers)
+        number = self._number()
+        async with aclosing(self._answers(number, connection, question)) as answers:
+            try:
+                return await anext(answers)
+            except asyncio.CancelledError:
+                if withdraw is not None:
+                    self.tell(connection, {"method": withdraw, "call": number})
+                raise
 
-    async def stream(
+    def tell(self, connection: Connection | None, question: JsonObject) -> None:
+        """Ask *question*, if *connection* is open, and drop the answer."""
+        if connection is not None and not connection.is_closed:
+            connection.send(Call(self._number(), question))
+
+    def _number(self) -> int:
+        self._last_number = call_number(self._last_number, self._replies)
+        return self._last_number
+
+    def stream(
         self, connection: Connection | None, question: JsonObject
     ) -> AsyncGenerator[JsonObject]:
         """Yield the answers to *question* until the last one; raises as :meth:`ask`."""
+        return self._answers(self._number(), connection, question)
+
+    async def _answers(
+        self, number: int, connection: Connection | None, question: JsonObject
+    ) -> AsyncGenerator[JsonObject]:
         if connection is None:
             raise ConnectionLostError("not connected")
-        number = self._last_number = call_number(self._last_number, self._replies)
         replies = self._replies[number] = asyncio.Queue()
         connection.send(Call(number, question))
         try:

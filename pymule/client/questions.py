@@ -10,7 +10,7 @@ from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
 if TYPE_CHECKING:
     from pymule.client.wire import Wire
 
-__all__ = ("Question", "Questions", "call_number", "refusal")
+__all__ = ("Question", "Questions", "call_number", "refusal", "token_of")
 
 # The number of a call is a u32.
 _MAX_NUMBER: Final = 2**32 - 1
@@ -110,3 +110,16 @@ def refusal(value: JsonObject) -> Exception:
                 return exc
         case _:
             return RemoteProtocolError(f"error reply {value!r}")
+
+
+def token_of(answer: JsonObject) -> int | None:
+    """Return the token in the *answer* to a call ``lock``; ``None`` if it is taken.
+
+    Raises:
+        RemoteProtocolError: There is something else.
+    """
+    match answer:
+        case {"token": int() | None as token}:
+            return token
+        case _:
+            raise RemoteProtocolError(f"answer {answer!r} to a call for a lock")

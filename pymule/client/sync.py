@@ -8,12 +8,14 @@ import atexit
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
 from pymule.client.exchange import Exchange, Waiter
 from pymule.client.reach import find_socket, join_ids, target_of, to_bytes
+from pymule.client.sync_locks import Held, Locking
 from pymule.errors import ConnectionLostError, MessageTooBigError
 from pymule.handlers import check_number
 from pymule.sansio.options import pack_options
@@ -29,15 +31,18 @@ __all__ = (
     "farm_msg",
     "farm_msgs",
     "flush",
+    "is_locked",
+    "lock",
     "mule_msg",
     "mule_msgs",
     "raise_signal",
+    "try_lock",
 )
 
 _LAST_FLUSH_S: Final = 2.0
 
 
-class Client:
+class Client(Locking):
     """A connection to the master, kept open across the master's restarts.
 
     Any number of threads may use it, and after ``os.fork`` the child too, over a
@@ -55,7 +60,7 @@ class Client:
     def __init__(
         self, socket: str | os.PathLike[str] | None = None, *, name: str = ""
     ) -> None:
-        self._exchange = Exchange(find_socket(socket), name)
+        super().__init__(Exchange(find_socket(socket), name))
 
     def __enter__(self) -> Self:
         """Connect.
@@ -346,6 +351,23 @@ def farm_msgs(
 ) -> Sequence[int]:
     """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
     return default_client().farm_msgs(farm, messages, confirm=confirm, headers=headers)
+
+
+def lock(
+    name: str | int, *, ttl: float | None = None, timeout: float | None = None
+) -> AbstractContextManager[Held]:
+    """Hold the lock *name* in the block; see the client's."""
+    return default_client().lock(name, ttl=ttl, timeout=timeout)
+
+
+def try_lock(name: str | int, ttl: float | None = None) -> Held | None:
+    """Take the lock *name* if it is free; see the client's."""
+    return default_client().try_lock(name, ttl)
+
+
+def is_locked(name: str | int) -> bool:
+    """Whether somebody holds the lock *name*, be it the caller."""
+    return default_client().is_locked(name)
 
 
 def flush() -> None:

@@ -38,9 +38,9 @@ class Connections:
         loop: Where they live.
         clients: Take the messages.
         control: Answers the calls.
-        signals: Answer those that are about signals.
-        locks: Answer those that are about locks.
         ticker: Has the deadlines.
+        signals: Answer the calls that are about signals.
+        locks: Answer the calls that are about locks.
         plan: Returns what holds now; a reload changes it.
         owner_of: Returns the mule that a process is, or ``""``.
         pump: Sends what the router has decided; called at the end of each chain.
@@ -52,10 +52,10 @@ class Connections:
         loop: asyncio.AbstractEventLoop,
         clients: Clients,
         control: Control,
-        signals: Signals,
-        locks: Locks,
         ticker: Ticker[Deadline],
         *,
+        signals: Signals,
+        locks: Locks,
         plan: Callable[[], Plan],
         owner_of: Callable[[int], str],
         pump: Callable[[], None],

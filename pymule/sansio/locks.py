@@ -254,8 +254,11 @@ def check_ttl(ttl: object) -> float | None:
     """
     if ttl is None:
         return None
-    is_number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
-    if not is_number or not 0 < ttl <= MAX_TTL_S:
+    if (
+        not isinstance(ttl, int | float)
+        or isinstance(ttl, bool)
+        or not 0 < ttl <= MAX_TTL_S
+    ):
         raise ValueError(
             f"ttl {ttl!r}; allowed: seconds above 0 up to {MAX_TTL_S:.0f}, or None"
         )

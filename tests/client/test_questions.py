@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymule.client.questions import Question, Questions, call_number, refusal
+from pymule.client.questions import (
+    Question,
+    Questions,
+    call_number,
+    refusal,
+    token_of,
+)
 from pymule.client.reach import hello
 from pymule.client.wire import Wire
 from pymule.errors import ConnectionLostError, NotAllowedError, RemoteProtocolError
@@ -100,3 +106,14 @@ def test_an_error_that_nobody_knows_is_the_fault_of_the_peer(
     value: dict[str, object],
 ) -> None:
     assert isinstance(refusal(value), RemoteProtocolError)
+
+
+@pytest.mark.parametrize("token", [1, 2**62, None])
+def test_the_token_of_a_lock_is_a_number_or_none(token: int | None) -> None:
+    assert token_of({"token": token}) == token
+
+
+@pytest.mark.parametrize("answer", [{}, {"token": "1"}], ids=repr)
+def test_anything_else_is_no_token(answer: dict[str, object]) -> None:
+    with pytest.raises(RemoteProtocolError, match="to a call for a lock"):
+        token_of(answer)

@@ -21,6 +21,7 @@ from tests.conftest import MS, wait_until
 __all__ = (
     "LONG",
     "Daemon",
+    "LockRow",
     "MuleRow",
     "QueueRow",
     "Status",
@@ -82,6 +83,15 @@ class QueueRow(TypedDict):
     closed: bool
 
 
+class LockRow(TypedDict):
+    name: str
+    holder: str
+    pid: int
+    held_s: float
+    waiting: int
+    token: int
+
+
 class Status(TypedDict):
     pid: int
     state: str
@@ -91,6 +101,7 @@ class Status(TypedDict):
     mules: list[MuleRow]
     queues: list[QueueRow]
     clients: list[dict[str, object]]
+    locks: list[LockRow]
 
 
 class Daemon:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from benchmarks import cli, latency, recovery, throughput
+from benchmarks import cli, latency, locks, recovery, throughput
 
 __all__ = ("BENCHMARKS",)
 
@@ -10,6 +10,7 @@ BENCHMARKS: Final[dict[str, cli.Benchmark]] = {
     "throughput": throughput.answer,
     "latency": latency.answer,
     "recovery": recovery.answer,
+    "locks": locks.answer,
 }
 
 if __name__ == "__main__":

@@ -43,6 +43,21 @@ def test_every_kill_is_followed_by_a_recovery(tmp_path: Path) -> None:
     assert len(written["ms"]) == 2
 
 
+@pytest.mark.slow
+def test_a_lock_is_measured_against_an_echo(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+
+    status = run(
+        BENCHMARKS,
+        ["locks", "--messages", "20", "--rounds", "1", "--json", str(path)],
+    )
+
+    written = json.loads(path.read_text())["benchmarks"]["locks"]
+    assert status == 0
+    assert written["failure"] is None
+    assert len(written["p50_over_echo"]) == 1
+
+
 def test_a_stage_leaves_no_process_and_no_file_behind() -> None:
     with Stage() as stage:
         pid = stage.start("sleeper", "sleep", "60")

@@ -371,7 +371,7 @@ class Client(Locking):
     # Connecting
 
     async def _connected(self) -> Connection:
-        while self._connection is None:
+        while self._connection is None or self._is_closing:
             await self._wait_for_progress()
         return self._connection
 
@@ -440,12 +440,12 @@ class Client(Locking):
             if not ticket.waiter.done():
                 ticket.waiter.set_exception(self._closed_error())
         self._made_progress()
-        self._calls.lost("the client is closed")
         if self._reconnecting is not None:
             self._reconnecting.cancel()
             await asyncio.wait([self._reconnecting])
             self._reconnecting = None
         connection, self._connection = self._connection, None
+        self._calls.lost("the client is closed")
         if connection is not None:
             connection.close()
             await connection.wait_closed()

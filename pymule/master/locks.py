@@ -144,11 +144,13 @@ class Locks:
         self._disarm()
         if grant is None:
             return
-        if grant.expires_at is not None:
-            self._ticker.arm((LOCK_DEADLINE, grant.token), grant.expires_at)
         peer = self._clients.peers.get(grant.peer)
         if peer is None:
-            raise AssertionError("who is gone stands in no line")
+            # It has connected again, and the end of its old connection is not seen yet.
+            self._gone([grant.peer])
+            return
+        if grant.expires_at is not None:
+            self._ticker.arm((LOCK_DEADLINE, grant.token), grant.expires_at)
         _reply(peer, Reply(grant.call, ReplyKind.LAST, {"token": grant.token}))
 
 

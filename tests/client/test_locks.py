@@ -235,6 +235,21 @@ async def test_a_closed_client_waits_for_no_lock(
         await task
 
 
+async def test_a_closed_client_that_had_reconnected_waits_for_no_lock(
+    client: Client, master: FakeMaster, locks: LockMaster
+) -> None:
+    master.cut()
+    await wait_until(lambda: len(master.clients) == 2)
+    locks.take("a")
+    task = asyncio.create_task(holding(client, [], asyncio.Event()))
+    await wait_until(lambda: locks.calls)
+
+    await client.close()
+
+    with pytest.raises(ConnectionLostError, match="closed"):
+        await task
+
+
 async def test_an_answer_that_makes_no_sense_is_the_fault_of_the_master(
     client: Client, master: FakeMaster
 ) -> None:

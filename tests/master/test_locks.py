@@ -133,6 +133,37 @@ async def test_a_lost_connection_releases(yard: Yard) -> None:
     assert await granted(other)
 
 
+async def test_who_connects_again_leaves_its_old_place_in_the_line(
+    yard: Yard,
+) -> None:
+    master = await yard.open(a_plan())
+    one, twice, third = [await yard.greeted(f"g{n}") for n in range(3)]
+    token = await locked(one)
+    for guest in (twice, third):
+        await ask(guest, 5, ttl=LONG)
+        await heard(guest)
+    old = [peer for peer in master.clients.peers.values() if peer.client == "g1"]
+
+    # As a HELLO of the same client does, before the old connection is seen to end.
+    master.clients.remove(old[0])
+    await one.call("unlock", name="a", token=token)
+
+    assert await granted(third)
+
+
+async def test_the_same_client_on_two_connections_has_no_lock_of_the_first(
+    yard: Yard,
+) -> None:
+    await yard.open(a_plan())
+    first = await yard.greeted("same")
+    await locked(first)
+
+    second = await yard.greeted("same")
+
+    await ask(second, 5)
+    assert await granted(second)
+
+
 async def test_a_lock_ends_with_its_ttl(yard: Yard) -> None:
     await yard.open(a_plan())
     one, other = await yard.greeted("one"), await yard.greeted("other")

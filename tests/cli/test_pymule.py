@@ -13,6 +13,7 @@ import pytest
 
 from pymule.cli import pymule
 from pymule.cli.entry import run_app, version_line
+from pymule.client.sync import Client
 from tests.cli.conftest import (
     ECHO,
     LIMIT_S,
@@ -220,10 +221,11 @@ def test_status_as_json_has_the_documented_keys_and_no_others(daemon: Daemon) ->
     section = text.partition("## `pymule status --json`")[2].partition("\n## ")[0]
     row_of_three = re.compile(r"^\| `([^`]+)` \| [^|]+ \| [^|]+ \|$", re.MULTILINE)
 
-    status = json.loads(run_pymule(daemon.directory, "status", "--json").stdout)
+    with Client(daemon.directory / "s.sock") as client, client.lock("a"):
+        status = json.loads(run_pymule(daemon.directory, "status", "--json").stdout)
 
     keys = [*status]
-    for part in ("mules", "queues", "clients"):
+    for part in ("mules", "queues", "clients", "locks"):
         keys += [f"{part}[].{key}" for key in status[part][0]]
     assert row_of_three.findall(section) == keys
     assert status["schema"] == "pymule.status/1"

@@ -43,8 +43,9 @@ def render_status(status: Row, *, is_coloured: bool = False) -> str:
         _table(_QUEUE_COLUMNS, _rows(status, "queues"), is_coloured=is_coloured),
         _clients(_rows(status, "clients")),
     ]
-    if locks := _rows(status, "locks"):
-        parts.insert(-1, _table(_LOCK_COLUMNS, locks, is_coloured=is_coloured))
+    for key, columns in (("signals", _SIGNAL_COLUMNS), ("locks", _LOCK_COLUMNS)):
+        if rows := _rows(status, key):
+            parts.insert(-1, _table(columns, rows, is_coloured=is_coloured))
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,6 +149,21 @@ def _last_exit(row: Row) -> str:
     return _text(f"{error.get('type')}: {first_line}")
 
 
+def _source(row: Row) -> str:
+    """Return what raises a signal by itself: ``every 30 s``."""
+    match row.get("source"):
+        case {"kind": "timer", "every": every}:
+            return f"every {_text(every)} s"
+        case {"kind": "cron", "spec": list(numbers)}:
+            return f"cron {_text(' '.join(map(str, numbers)))}"
+        case {"kind": "cron", "spec": spec}:
+            return f"cron {_text(spec)}"
+        case {"kind": "filemon", "path": path}:
+            return f"change of {_text(path)}"
+        case _:
+            return _NOTHING
+
+
 def _duration(value: object) -> str:
     """Return seconds in words, to two units: ``3h 12m``."""
     if not isinstance(value, int | float):
@@ -191,6 +207,18 @@ _MULE_COLUMNS: Final = (
     _Column("IN HAND", _plain("in_hand"), is_number=True),
     _Column("RSS", lambda row: _size(row.get("rss_bytes")), is_number=True),
     _Column("LAST EXIT", _last_exit),
+)
+
+_SIGNAL_COLUMNS: Final = (
+    _Column("SIGNAL", _plain("signal"), is_number=True),
+    _Column("TARGET", _plain("target")),
+    _Column("HANDLER", _plain("handler")),
+    _Column("RAISED BY", _source),
+    _Column("DUE", _plain("due"), is_number=True),
+    _Column("RUNNING", _plain("running"), is_number=True),
+    _Column("DONE", _plain("handled"), is_number=True),
+    _Column("FAILED", _plain("failed"), is_number=True),
+    _Column("SKIPPED", _plain("skipped"), is_number=True),
 )
 
 _QUEUE_COLUMNS: Final = (

@@ -123,10 +123,10 @@ class Control:
             "mules": [self._mule(generation) for generation in master.generations()],
             "queues": [self._queue(q, now) for q in master.router.queues.values()],
             "clients": master.clients.describe(),
-            "locks": master.locks.describe(),
             "signals": master.signals.describe(),
             "timers": len(list(master.signals.sources.timers)),
             "unrouted_ticks": master.signals.unrouted,
+            "locks": master.locks.describe(),
         }
 
     def _mule(self, generation: Generation) -> JsonObject:

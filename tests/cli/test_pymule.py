@@ -221,11 +221,13 @@ def test_status_as_json_has_the_documented_keys_and_no_others(daemon: Daemon) ->
     section = text.partition("## `pymule status --json`")[2].partition("\n## ")[0]
     row_of_three = re.compile(r"^\| `([^`]+)` \| [^|]+ \| [^|]+ \|$", re.MULTILINE)
 
+    handler = {"target": "worker", "identity": "i", "handler": "h", "place": "p"}
     with Client(daemon.directory / "s.sock") as client, client.lock("a"):
+        client.call("register", **handler)
         status = json.loads(run_pymule(daemon.directory, "status", "--json").stdout)
 
     keys = [*status]
-    for part in ("mules", "queues", "clients", "locks"):
+    for part in ("mules", "queues", "clients", "signals", "locks"):
         keys += [f"{part}[].{key}" for key in status[part][0]]
     assert row_of_three.findall(section) == keys
     assert status["schema"] == "pymule.status/1"

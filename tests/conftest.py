@@ -14,7 +14,9 @@ import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
 from pytest_asyncio import is_async_test
 
-__all__ = ("MS", "blockbuster", "socket_dir", "wait_until")
+from pymule.handlers import Registry, registry
+
+__all__ = ("MS", "blockbuster", "fresh_registry", "socket_dir", "wait_until")
 
 MS: Final = 0.001 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
 """Unit of every timeout in the tests; CI on a loaded machine sets 10."""
@@ -66,6 +68,21 @@ def socket_dir() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="mule-"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def fresh_registry() -> Iterator[Registry]:
+    """The handlers of this process: none, before the test and after it."""
+    _empty(registry)
+    yield registry
+    _empty(registry)
+
+
+def _empty(noted: Registry) -> None:
+    noted.handlers.clear()
+    noted.by_number.clear()
+    noted._times.clear()
+    noted.on_added = None
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ class Registry:
         what = f"{file}:{name}|{target}|{overlap}|{json.dumps(source)}"
         known = None if number is None else self.by_number.get(number)
         if known is not None:
-            if known.identity.partition("#")[0] == what.partition("#")[0]:
+            if known.identity.rpartition("#")[0] == what:
                 return known
             raise SignalConflictError(known.number or 0, known.place, place)
         times = self._times[what] = self._times.get(what, 0) + 1

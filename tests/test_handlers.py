@@ -175,6 +175,19 @@ def test_a_conflict_names_both_places() -> None:
     assert str(clean_up.__code__.co_firstlineno) in caught.value.other
 
 
+def test_handlers_in_a_directory_with_a_number_sign_are_told_apart() -> None:
+    def written_in(file: str, name: str) -> Function:
+        found: dict[str, Function] = {}
+        exec(compile(f"def {name}(number): pass", file, "exec"), found)  # noqa: S102  (our text)
+        return found[name]
+
+    registry = Registry()
+    registry.add(7, "", written_in("/srv/c#/app.py", "rebuild"))
+
+    with pytest.raises(SignalConflictError):
+        registry.add(7, "", written_in("/srv/c#/app.py", "clean_up"))
+
+
 def test_a_number_that_the_master_chose_is_taken_as_well() -> None:
     registry = Registry()
     registry.assigned(registry.add(None, "", rebuild), 7)

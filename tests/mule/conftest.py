@@ -13,21 +13,26 @@ import pytest
 from blockbuster import BlockBuster
 
 from pymule.connection import Connection
+from pymule.errors import RefusedError
 from pymule.mule import api
 from pymule.mule.hands import Hands
 from pymule.mule.link import MuleLink
 from pymule.mule.process import set_runtime
 from pymule.mule.runtime import Runtime
+from pymule.mule.signals import MuleSignals
 from pymule.sansio.batch import pack_bodies
 from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session
 from pymule.sansio.verbs import (
     Ack,
+    Call,
     Credit,
     Deliver,
     Hello,
     JsonObject,
     Lane,
     Nack,
+    Reply,
+    ReplyKind,
     Return,
     Verb,
     Welcome,
@@ -70,6 +75,10 @@ class Master:
     connection: Connection | None = None
     is_lost: bool = False
     last_id: int = 100
+    # By the name of a handler: why it is not registered.
+    refusals: dict[str, RefusedError] = field(default_factory=dict)
+    # The next signal to choose for a handler without a number.
+    next_signal: int = 200
 
     async def connect(self, sock: socket.socket) -> None:
         session = Session(Role.MASTER, Role.MULE)
@@ -177,9 +186,23 @@ class Master:
                     self._settled(verb.id, 1, verb.attempt)
                 case Return():
                     self._take_back(verb)
+                case Call():
+                    self.answer(verb)
                 case _:
                     pass
         self.serve()
+
+    def answer(self, call: Call) -> None:
+        """Register what *call* asks for, or refuse it."""
+        refusal = self.refusals.get(str(call.value["handler"]))
+        if refusal is not None:
+            error = {"code": refusal.code, "detail": refusal.to_detail()}
+            self.send(Reply(call.id, ReplyKind.ERROR, error))
+            return
+        number = call.value["signal"]
+        if number is None:
+            number, self.next_signal = self.next_signal, self.next_signal + 1
+        self.send(Reply(call.id, ReplyKind.LAST, {"signal": number, "holder": "mule3"}))
 
     def _take_back(self, verb: Return) -> None:
         letters = [one for told in verb.ranges for one in self._settled(*told)]
@@ -239,7 +262,7 @@ async def stop(*tasks: asyncio.Task[bytes]) -> None:
     await asyncio.wait(tasks)
 
 
-async def _open_stage(mule: JsonObject) -> Stage:
+async def _open_stage(mule: JsonObject, *, is_blocking: bool) -> Stage:
     loop = asyncio.get_running_loop()
     master_end, mule_end = socket.socketpair()
     for end in (master_end, mule_end):
@@ -255,7 +278,7 @@ async def _open_stage(mule: JsonObject) -> Stage:
         welcome = await loop.sock_recv(mule_end, 65_536)
     board = new_board()
     board.sign()
-    runtime = Runtime(loop, board, mule, api.running_hands)
+    runtime = Runtime(loop, board, mule, api.running_hands, is_blocking=is_blocking)
     stage = Stage(master, runtime, board)
     runtime.link.on_orphaned = lambda: stage.orphaned.append(True)
     await runtime.link.connect(session, mule_end)
@@ -270,7 +293,18 @@ def mule() -> JsonObject:
 
 
 @pytest.fixture
-async def stage(mule: JsonObject, blockbuster: BlockBuster) -> AsyncIterator[Stage]:
+def is_blocking() -> bool:
+    """Whether the mule's program is; a test may have it so."""
+    return False
+
+
+@pytest.fixture
+async def stage(
+    mule: JsonObject,
+    blockbuster: BlockBuster,
+    *,
+    is_blocking: bool,
+) -> AsyncIterator[Stage]:
     """A runtime of mule 3, in farms busy and idle, that this process now is."""
     # Threads and the loop share one lock, held for a few assignments and never while
     # anything is waited for; now and then one finds it taken.
@@ -279,7 +313,8 @@ async def stage(mule: JsonObject, blockbuster: BlockBuster) -> AsyncIterator[Sta
     acquire.can_block_in("mule/link.py", [*vars(MuleLink), "give"])
     acquire.can_block_in("mule/hands.py", [*vars(Hands)])
     acquire.can_block_in("mule/api.py", "_take")
-    stage = await _open_stage(mule)
+    acquire.can_block_in("mule/signals.py", [*vars(MuleSignals)])
+    stage = await _open_stage(mule, is_blocking=is_blocking)
     yield stage
     set_runtime(None)
     api.running_hands.clear()

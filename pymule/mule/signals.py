@@ -276,9 +276,9 @@ class MuleSignals:
         """Run one job; return its signal, -1 after a nudge, None after a timeout."""
         waiter = ThreadWaiter()
         with self._link.lock:
-            self._threads.append(waiter)
             if self._link.is_ending:
                 raise SystemExit
+            self._threads.append(waiter)
         self._link.flush_soon()
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
         was_woken = False

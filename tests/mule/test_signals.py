@@ -680,6 +680,8 @@ async def test_threads_that_wait_for_signals_end_with_the_program(
 
     for worker in [*workers, late]:
         assert isinstance(await worker.end(), SystemExit)
+    await stage.all_heard()
+    assert not is_listening(stage)
 
 
 @BLOCKING

@@ -14,6 +14,7 @@ from pymule.connection import Connection
 from pymule.errors import RemoteProtocolError, error_of_reply
 from pymule.mule.inbox import Hand, Lane
 from pymule.sansio.session import Session
+from pymule.sansio.signals import Outcome
 from pymule.sansio.verbs import (
     Ack,
     Call,
@@ -21,6 +22,7 @@ from pymule.sansio.verbs import (
     Credit,
     Deliver,
     Drain,
+    Handled,
     JsonObject,
     Listen,
     Nack,
@@ -208,6 +210,10 @@ class MuleLink:
             self.loop.call_soon_threadsafe(action)
 
     def _send_now(self, verb: Verb) -> None:
+        if isinstance(verb, Handled) and verb.outcome == Outcome.RETURNED:
+            # The master takes who returns a signal for one that does not listen, also
+            # if it said meanwhile that it does.
+            self._is_told = False
         if self._connection is not None and not self._connection.is_closed:
             self._connection.send(verb)
             self.flush_soon()

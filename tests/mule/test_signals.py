@@ -666,6 +666,35 @@ async def test_a_thread_that_stopped_waiting_gives_the_signal_back(
 
 
 @BLOCKING
+async def test_a_mule_that_gave_a_signal_back_says_again_that_it_listens(
+    stage: Stage, noted: Registry
+) -> None:
+    spy = Spy()
+    noted.add(7, "", spy.plain)
+    await stage.runtime.signals.register_noted()
+    late = ThreadWaiter()
+    with stage.runtime.lock:
+        stage.runtime.signals.hear(late)
+    stage.runtime.link.flush_soon()
+    await listens(stage)
+    stage.master.send(Signal(7))
+    await wait_until(lambda: late.job)
+    worker = Worker(sync.signal_wait)
+    await wait_until(lambda: len(stage.master.all(Listen)) == 2)
+
+    assert late.job is not None
+    late.job.give_back()
+    await was_handled(stage, (7, Outcome.RETURNED))
+    await stage.all_heard()
+    after = stage.master.said[stage.master.said.index(Handled(7, Outcome.RETURNED)) :]
+    stage.master.send(Signal(7))
+
+    # To the master, who returns a signal does not listen, whatever it said before.
+    assert Listen(is_listening=True) in after
+    assert await worker.end() == 7
+
+
+@BLOCKING
 async def test_threads_that_wait_for_signals_end_with_the_program(
     stage: Stage, noted: Registry
 ) -> None:

@@ -167,7 +167,8 @@ class MuleSignals:
     def _raised(self, signal: Signal) -> None:
         """A signal came; on the loop of the link."""
         handler = self._registry.by_number.get(signal.number)
-        if handler is None or self._link.is_draining:
+        is_deaf = self._deaf and not self._is_blocking
+        if handler is None or is_deaf or self._link.is_draining:
             self.handled(signal.number, Outcome.RETURNED)
         elif handler.is_async:
             task = self._link.loop.create_task(self._run_async(handler, signal))

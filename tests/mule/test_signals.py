@@ -297,6 +297,24 @@ async def test_a_mule_that_asks_for_no_signals_does_not_listen(
     await listens(stage)
 
 
+@pytest.mark.parametrize("kind", ["plain", "asynchronous"])
+async def test_a_signal_that_crosses_an_ask_for_no_signals_goes_back(
+    stage: Stage, noted: Registry, kind: str
+) -> None:
+    spy = Spy()
+    noted.add(7, "", getattr(spy, kind))
+    await stage.runtime.signals.register_noted()
+    asking = asyncio.create_task(api.mule_get_msg(signals=False))
+    await wait_until(lambda: stage.master.limits[0])
+
+    stage.master.send(Signal(7))
+    await was_handled(stage, (7, Outcome.RETURNED))
+    stage.master.submit(b"a")
+
+    assert await asking == b"a"
+    assert spy.numbers == []
+
+
 @BLOCKING
 async def test_a_thread_that_asks_for_no_signals_does_not_listen(
     stage: Stage, noted: Registry

@@ -439,6 +439,7 @@ class Client(Locking):
         for ticket in self._outbox.abandon():
             if not ticket.waiter.done():
                 ticket.waiter.set_exception(self._closed_error())
+        self._calls.lost("the client is closed")
         self._made_progress()
         if self._reconnecting is not None:
             self._reconnecting.cancel()

@@ -21,8 +21,10 @@ from pymule.sansio.verbs import (
     Call,
     Close,
     Confirm,
+    Handled,
     Hello,
     JsonObject,
+    Listen,
     Refuse,
     Reply,
     Submit,
@@ -70,6 +72,9 @@ class FakeMaster:
         self.names: list[str] = []
         self.peers: list[Peer] = []
         self.closes: list[str] = []
+        # What was asked, and what a worker said of signals.
+        self.calls: list[JsonObject] = []
+        self.said: list[Handled | Listen] = []
         # Targets whose messages get their answer by release().
         self.held: set[str] = set()
         self.refusals: dict[str, RefusedError] = {}
@@ -203,7 +208,10 @@ class FakeMaster:
                 else:
                     self._answer(peer, verb)
             case Call():
+                self.calls.append(verb.value)
                 self.on_call(peer, verb)
+            case Handled() | Listen():
+                self.said.append(verb)
             case Close():
                 self.closes.append(str(verb.value["reason"]))
             case _:

@@ -460,6 +460,19 @@ async def test_a_call_ends_with_its_connection(
         await client.call("status")
 
 
+async def test_close_ends_the_wait_for_an_answer(
+    master: FakeMaster, client: Client
+) -> None:
+    master.on_call = lambda _peer, _call: None
+    asking = asyncio.create_task(client.call("status"))
+    await wait_until(lambda: master.calls)
+
+    await client.close()
+
+    with pytest.raises(ConnectionLostError, match="closed"):
+        await asyncio.wait_for(asking, 1000 * MS)
+
+
 async def test_what_is_not_understood_ends_the_connection(
     master: FakeMaster, client: Client
 ) -> None:

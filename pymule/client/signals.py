@@ -36,12 +36,19 @@ async def raise_signal(signum: int) -> None:
     if raised is None:
         # One frame for all raises of this turn, since they are one signal.
         raised = raising[number] = client.loop.create_task(_raise(client, number))
+        raised.add_done_callback(_take_error)
         client.loop.call_soon(raising.pop, number, None)
     await asyncio.shield(raised)
 
 
 async def _raise(client: Client, number: int) -> None:
     await client.call("raise", signal=number)
+
+
+def _take_error(raised: asyncio.Future[None]) -> None:
+    """Let nobody complain of an error for which no caller waits any more."""
+    if not raised.cancelled():
+        raised.exception()
 
 
 async def add_timer(signum: int, seconds: float, *, iterations: int = 0) -> int:
@@ -59,10 +66,11 @@ async def add_timer(signum: int, seconds: float, *, iterations: int = 0) -> int:
         ValueError: One of them is not allowed.
         ConnectionLostError: The master went away before it answered.
     """
+    number = check_number(signum)
     check_timer(seconds, iterations)
     client = await default_client()
     answer = await client.call(
-        "timer_add", signal=check_number(signum), every=seconds, iterations=iterations
+        "timer_add", signal=number, every=seconds, iterations=iterations
     )
     return int(str(answer["timer"]))
 

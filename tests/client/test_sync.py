@@ -20,6 +20,7 @@ from pymule.errors import (
     ConnectionLostError,
     MasterUnavailableError,
     MessageTooBigError,
+    NoHandlerError,
     QueueFullError,
     UnknownTargetError,
     UnsupportedError,
@@ -711,6 +712,54 @@ def test_the_functions_use_one_client_for_the_process(master: FakeMaster) -> Non
 
     assert ids == [1, 2, 3, 4]
     assert len(master.clients) == 1
+
+
+@pytest.mark.usefixtures("_fresh_default")
+def test_a_signal_is_raised_when_the_master_has_it(master: FakeMaster) -> None:
+    sync.raise_signal(7)
+
+    assert master.calls == [{"method": "raise", "signal": 7}]
+
+
+@pytest.mark.usefixtures("_fresh_default")
+def test_a_refused_raise_is_told(master: FakeMaster) -> None:
+    error = NoHandlerError(7, "", [3])
+    value: JsonObject = {"code": error.code, "detail": error.to_detail()}
+    master.on_call = lambda peer, call: peer.send(Reply(call.id, 2, value))
+
+    with pytest.raises(NoHandlerError, match="no handler for signal 7; there are"):
+        sync.raise_signal(7)
+
+
+@pytest.mark.usefixtures("_fresh_default")
+def test_a_timer_is_set_and_cancelled(master: FakeMaster) -> None:
+    value: JsonObject = {"timer": 12, "cancelled": True}
+    master.on_call = lambda peer, call: peer.send(Reply(call.id, 0, value))
+
+    timer = sync.add_timer(7, 0.5, iterations=3)
+    was_armed = sync.cancel_timer(timer)
+
+    assert (timer, was_armed) == (12, True)
+    assert master.calls == [
+        {"method": "timer_add", "signal": 7, "every": 0.5, "iterations": 3},
+        {"method": "timer_cancel", "timer": 12},
+    ]
+
+
+@pytest.mark.usefixtures("_fresh_default")
+def test_what_no_signal_and_no_timer_can_have_is_refused_without_asking(
+    socket_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYMULE_SOCKET", str(socket_dir / "nobody.sock"))
+
+    with pytest.raises(ValueError, match="signal 256; allowed: 0 to 255"):
+        sync.raise_signal(256)
+    with pytest.raises(ValueError, match="signal -1; allowed: 0 to 255"):
+        sync.add_timer(-1, 1)
+    with pytest.raises(ValueError, match="a timer of 0 seconds; allowed: from 0"):
+        sync.add_timer(7, 0)
+    with pytest.raises(ValueError, match="-1 iterations; allowed: from 0"):
+        sync.add_timer(7, 1, iterations=-1)
 
 
 def test_the_blocking_client_needs_no_asyncio(master: FakeMaster) -> None:

@@ -41,7 +41,11 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._executor = ThreadPoolExecutor(1, "pymule handlers")
+        # Whether its thread runs a handler: the next one would have to wait.
+        self._is_executing = False
         self._tasks: set[asyncio.Task[None]] = set()
+        # How many masters it has had: an outcome is for the one that sent the signal.
+        self._masters = 1
         self.number = 0
 
     async def __aenter__(self) -> Self:
@@ -82,7 +86,7 @@ class Worker:
     async def _register(self) -> None:
         for handler in list(registry.handlers):
             await self._register_one(handler)
-        self._client.say(Listen(is_listening=True))
+        self._listen()
 
     async def _register_one(self, handler: Handler) -> None:
         question = handler.question()
@@ -92,16 +96,26 @@ class Worker:
 
     def _greeted_again(self) -> None:
         """Another master, or the same one again."""
+        self._masters += 1
         self._own(self._register_again())
 
     async def _register_again(self) -> None:
         try:
-            await self._register()
+            for handler in list(registry.handlers):
+                await self._is_accepted(handler)
         except ConnectionLostError:
             # The next greeting is another chance.
             return
+        self._listen()
+
+    async def _is_accepted(self, handler: Handler) -> bool:
+        """Register *handler*; complain if the master refuses it."""
+        try:
+            await self._register_one(handler)
         except RefusedError as exc:
-            sys.stderr.write(f"pymule: a handler is not registered: {exc}\n")
+            sys.stderr.write(f"pymule: {handler.name} is not registered: {exc}\n")
+            return False
+        return True
 
     def _added(self, handler: Handler) -> None:
         """A decorator noted one more.
@@ -110,11 +124,29 @@ class Worker:
             RefusedError: The master refused it, and this is another thread.
         """
         if threading.get_ident() == self._thread:
-            self._own(self._register_again())
+            self._own(self._register_late(handler))
             return
         asyncio.run_coroutine_threadsafe(
             self._register_one(handler), self._loop
         ).result()
+        self._loop.call_soon_threadsafe(self._listen)
+
+    async def _register_late(self, handler: Handler) -> None:
+        try:
+            if not await self._is_accepted(handler):
+                registry.remove(handler)
+        except ConnectionLostError:
+            # It is noted, and registered with the next master.
+            return
+        self._listen()
+
+    def _listen(self) -> None:
+        """Tell the master, unless a thread is busy, that a handler could run.
+
+        Also when it was told before: it may not have known this process then.
+        """
+        if not self._is_executing:
+            self._client.say(Listen(is_listening=True))
 
     def _own(self, coroutine: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(coroutine)
@@ -124,13 +156,16 @@ class Worker:
     # Running
 
     def _raised(self, signal: Signal) -> None:
+        master = self._masters
         handler = registry.by_number.get(signal.number)
         if handler is None:
-            self._handled(signal, Outcome.RETURNED)
+            self._handled(signal, Outcome.RETURNED, master)
+            self._listen()
         elif handler.is_async:
-            self._own(self._run_async(handler, signal))
-            self._client.say(Listen(is_listening=True))
+            self._own(self._run_async(handler, signal, master))
+            self._listen()
         else:
+            self._is_executing = True
             future = self._executor.submit(
                 run,
                 handler,
@@ -138,31 +173,37 @@ class Worker:
                 signal.paths,
                 is_complete=signal.is_complete,
             )
-            future.add_done_callback(lambda done: self._ran(signal, done))
+            future.add_done_callback(lambda done: self._ran(signal, done, master))
 
-    async def _run_async(self, handler: Handler, signal: Signal) -> None:
+    async def _run_async(self, handler: Handler, signal: Signal, master: int) -> None:
         outcome = Outcome.RETURNED
         try:
             outcome = await run_async(
                 handler, signal.number, signal.paths, is_complete=signal.is_complete
             )
         finally:
-            self._handled(signal, outcome)
+            self._handled(signal, outcome, master)
 
-    def _ran(self, signal: Signal, done: "Future[Outcome]") -> None:
+    def _ran(self, signal: Signal, done: "Future[Outcome]", master: int) -> None:
         outcome = Outcome.FAILED if done.exception() else done.result()
         try:
-            self._loop.call_soon_threadsafe(self._ended, signal, outcome)
+            self._loop.call_soon_threadsafe(self._ended, signal, outcome, master)
         except RuntimeError:
             # The loop was closed meanwhile; there is nobody to tell.
             return
 
-    def _ended(self, signal: Signal, outcome: Outcome) -> None:
-        self._handled(signal, outcome)
-        self._client.say(Listen(is_listening=True))
+    def _ended(self, signal: Signal, outcome: Outcome, master: int) -> None:
+        self._is_executing = False
+        self._handled(signal, outcome, master)
+        self._listen()
 
-    def _handled(self, signal: Signal, outcome: Outcome) -> None:
-        self._client.say(Handled(signal.number, outcome))
+    def _handled(self, signal: Signal, outcome: Outcome, master: int) -> None:
+        """Tell how a handler went, unless that master is gone.
+
+        The next one has not sent the signal, and takes an outcome for an error.
+        """
+        if master == self._masters:
+            self._client.say(Handled(signal.number, outcome))
 
 
 def worker(socket: str | os.PathLike[str] | None = None, *, name: str = "") -> Worker:

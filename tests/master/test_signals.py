@@ -78,10 +78,9 @@ async def test_a_raised_signal_runs_in_each_mule_that_has_its_handler(
     reply = await guest.call("raise", signal=17)
 
     assert reply.value == {}
-    handled = 0
-    while handled < 2:
+    row = await signal_row(guest)
+    while int(str(row["handled"])) < 2:
         row = await signal_row(guest)
-        handled = int(str(row["handled"]))
     assert row["holders"] == ["mule1", "mule2"]
     assert (row["raised"], row["due"], row["running"]) == (1, 0, 0)
 

@@ -22,7 +22,7 @@ class Wall:
     def __init__(self) -> None:
         self.at: float | None = None
         self.is_closed = False
-        self.strike = lambda: None
+        self.strike: Callable[[], None] = lambda: None
 
     def clock(self, on_due: Callable[[], None]) -> WallClock:
         self.strike = on_due
@@ -159,7 +159,7 @@ async def test_missed_ticks_are_made_up_for_as_they_were_asked_to(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    every = {"kind": "cron", "spec": "* * * * *", "tz": "UTC"}
+    every: dict[str, object] = {"kind": "cron", "spec": "* * * * *", "tz": "UTC"}
     for signal, misfire in ((1, "once"), (2, "skip"), (3, "all")):
         bench.sources.add(signal, every | {"misfire": misfire})
     now = datetime.now(UTC).replace(second=30)

@@ -11,6 +11,7 @@ event loop, one at a time; an ``async def`` as a task on it.
 
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -203,6 +204,14 @@ class Registry:
 
 registry: Final = Registry()
 """Of this process."""
+
+
+def _register_nothing() -> None:
+    """The link and the connection are the parent's."""
+    registry.on_added = None
+
+
+os.register_at_fork(after_in_child=_register_nothing)
 
 
 def _describe(function: Function | None) -> tuple[str, str, str]:

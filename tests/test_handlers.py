@@ -1,6 +1,7 @@
 """What a process notes of handlers, and how it runs them."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -444,3 +445,48 @@ async def test_a_signal_that_is_only_waited_for_runs_nothing() -> None:
 def test_which_handlers_run_on_a_loop_is_seen_by_their_def() -> None:
     assert a_handler(rebuild_soon).is_async
     assert not a_handler(rebuild).is_async
+
+
+def test_a_forked_child_registers_nothing_with_the_link_of_its_parent(
+    fresh_registry: Registry,
+) -> None:
+    noted = fresh_registry
+    noted.on_added = lambda _handler: None
+
+    pid = os.fork()
+    if not pid:
+        os._exit(noted.on_added is not None)
+
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert noted.on_added is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "spec"),
+    [(("*/5 * * * *",), "*/5 * * * *"), ((-5, -1, -1, -1, -1), [-5, -1, -1, -1, -1])],
+)
+def test_a_cron_entry_is_a_text_or_five_integers(
+    fresh_registry: Registry, fields: tuple[str | int, ...], spec: object
+) -> None:
+    pymule.cron(*fields, target="mules", tz="UTC", misfire="all")(rebuild)  # type: ignore[arg-type]  # either form
+
+    (handler,) = fresh_registry.handlers
+    assert handler.source == {
+        "kind": "cron",
+        "spec": spec,
+        "tz": "UTC",
+        "misfire": "all",
+    }
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_cron_entry_that_makes_no_sense_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ValueError, match="0 0 31 2"):
+        pymule.cron("0 0 31 2 *")
+    with pytest.raises(ValueError, match="60"):
+        pymule.cron(60, -1, -1, -1, -1)
+    with pytest.raises(ValueError, match="often"):
+        pymule.cron("* * * * *", misfire="often")
+    with pytest.raises(TypeError, match="all five fields"):
+        pymule.cron("* * * * *", 5)

@@ -336,7 +336,7 @@ class Signals:
             if not self.table.is_expecting:
                 raise
             # A mule that is being started may have the handler.
-            if not self._early:
+            if (_EARLY, 0) not in self._ticker:
                 self._ticker.arm((_EARLY, 0), time.monotonic() + _EARLY_S)
             self._early.append(_Early(number, call, connection))
             return

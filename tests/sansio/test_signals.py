@@ -617,3 +617,52 @@ def test_what_the_monitor_could_not_tell_is_not_complete(table: Table) -> None:
     (dispatch,) = table.take_dispatches(0.0)
 
     assert not dispatch.is_complete
+
+
+# What is left behind
+
+
+def test_a_seat_of_one_mule_goes_with_it_while_others_have_the_handler(
+    table: Table,
+) -> None:
+    both(table, "mule2")
+    table.raise_signal(17)
+
+    assert table.receiver_gone(TWO, returns=False) == ([], [])
+    table.receiver_gone(ONE, returns=True)
+    table.holder_gone("mule1")
+
+    assert table.signals == {}
+
+
+def test_a_process_passes_over_what_newer_code_has_taken_away(table: Table) -> None:
+    table.register(ONE, wanted(1, identity="one"))
+    table.register(ONE, wanted(2, identity="two"))
+    new = ReceiverId(11)
+    table.mule(new, number=1, epoch=1)
+    table.register(new, wanted(3, identity="three"))
+    assert table.settled(new) == [1, 2]
+
+    table.hear(ONE)
+
+    assert table.sent() == []
+
+
+def test_a_mule_without_a_seat_leaves_without_a_trace(table: Table) -> None:
+    both(table, "worker")
+
+    assert table.receiver_gone(ONE, returns=False) == ([], [])
+
+    assert list(table.signals[17].holders) == ["mule2"]
+
+
+def test_a_mule_that_registers_what_is_for_another_leaves_no_seat(
+    table: Table,
+) -> None:
+    both(table, "mule2")
+
+    assert table.receiver_gone(ONE, returns=False) == ([], [])
+
+    table.hear(TWO)
+    table.raise_signal(17)
+    assert table.sent() == [(TWO, 17)]

@@ -48,9 +48,11 @@ trees = st.dictionaries(
 
 def naive(path: str, tree: dict[str, Node], hops: int = 0) -> str | None:
     """Resolve a path by recursion from its end."""
+    # Two slashes at the start are kept by posixpath, and mean nothing here.
+    path = "/" + path.strip("/")
     if hops > 60 or path == "/":
         return "/" if path == "/" else None
-    head, name = posixpath.split(path.rstrip("/"))
+    head, name = posixpath.split(path)
     above = naive(head, tree, hops)
     if above is None or (above != "/" and tree.get(above) != DIRECTORY):
         return None

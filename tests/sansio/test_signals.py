@@ -354,6 +354,24 @@ def test_a_handler_that_ends_its_process_three_times_is_given_up(table: Table) -
     assert (31, 17) not in table.sent()
 
 
+def test_only_deaths_in_a_row_count(table: Table) -> None:
+    dropped: list[int] = []
+    for number in range(1, 7):
+        process = ReceiverId(number * 10 + 1)
+        table.mule(process, number=1)
+        table.register(process, wanted())
+        table.raise_signal(17)
+        table.hear(process)
+        if number == 3:
+            table.done(process)
+            table.raise_signal(17)
+            table.hear(process)
+        dropped += table.receiver_gone(process, returns=True)[1]
+
+    assert dropped == [17]
+    assert table.signals[17].handled == 1
+
+
 def test_a_mule_that_is_not_coming_back_takes_its_registrations_along(
     table: Table,
 ) -> None:

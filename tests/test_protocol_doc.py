@@ -16,7 +16,7 @@ from pymule import scoreboard
 from pymule.errors import WIRE_ERRORS, DrainingError, QueueFullError
 from pymule.master import clients, daemon
 from pymule.master.plan import Patience
-from pymule.sansio import options, session, verbs
+from pymule.sansio import options, session, signal_verbs, verbs
 from pymule.sansio.batch import MAX_BATCH_COUNT, Batch, pack_bodies
 from pymule.sansio.frame import (
     DEFAULT_MAX_FRAME_BYTES,
@@ -53,9 +53,9 @@ LAYOUTS: Final = {
     "DELIVER": verbs._DELIVER,
     "ACK": verbs._RANGE,
     "NACK": verbs._NACK,
-    "SIGNAL": verbs._SIGNAL,
-    "HANDLED": verbs._SIGNAL,
-    "LISTEN": verbs._LISTEN,
+    "SIGNAL": signal_verbs._SIGNAL,
+    "HANDLED": signal_verbs._SIGNAL,
+    "LISTEN": signal_verbs._LISTEN,
 }
 CODES: Final = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "f64": "d"}
 

@@ -27,8 +27,8 @@ conflict, unless the newer comes from a newer generation of the code.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
-from typing import Final, NewType
+from enum import IntEnum
+from typing import Final
 
 from pymule.errors import (
     NoFreeSignalError,
@@ -36,6 +36,7 @@ from pymule.errors import (
     RemoteProtocolError,
     SignalConflictError,
 )
+from pymule.sansio.seat import Overlap, ReceiverId, Seat, Signal
 from pymule.sansio.target import Target, TargetKind
 
 __all__ = (
@@ -49,28 +50,14 @@ __all__ = (
     "Wanted",
 )
 
-ReceiverId = NewType("ReceiverId", int)
-"""One process that handles signals, from its first registration to its end."""
-
 SIGNALS: Final = 256
 """There are the signals 0 to 255."""
 
 _MAX_CRASHES: Final = 3
 # Ticks that wait for a handler which is slower than its timer, at most.
 _MAX_DUE: Final = 1_000
-# Names of changed files that one delivery carries, in characters.
-_MAX_PATH_CHARS: Final = 1024 * 1024
-
 _ONE_SEAT: Final = ""
 _WORKER_KINDS: Final = (TargetKind.WORKER, TargetKind.WORKERS)
-
-
-class Overlap(Enum):
-    """What a tick does while the one before it is due or runs."""
-
-    SKIP = "skip"
-    QUEUE = "queue"
-    ALLOW = "allow"
 
 
 class Outcome(IntEnum):
@@ -117,79 +104,9 @@ class Dispatch:
     is_complete: bool
 
 
-@dataclass(slots=True, eq=False)
-class _Seat:
-    signal: "Signal"
-    holder: str
-    due: int = 0
-    running: list[ReceiverId] = field(default_factory=list)
-    # Processes that died in a row while they ran it.
-    crashes: int = 0
-    paths: dict[str, None] = field(default_factory=dict)
-    path_chars: int = 0
-    is_complete: bool = True
-
-    @property
-    def can_run(self) -> bool:
-        is_free = not self.running or self.signal.overlap is Overlap.ALLOW
-        return self.due > 0 and is_free
-
-    def add_paths(self, paths: Iterable[str], *, is_complete: bool) -> None:
-        for path in paths:
-            if path not in self.paths:
-                if self.path_chars + len(path) > _MAX_PATH_CHARS:
-                    is_complete = False
-                    break
-                self.paths[path] = None
-                self.path_chars += len(path)
-        self.is_complete = self.is_complete and is_complete
-
-    def take_paths(self) -> tuple[tuple[str, ...], bool]:
-        taken = tuple(self.paths), self.is_complete
-        self.paths, self.path_chars, self.is_complete = {}, 0, True
-        return taken
-
-
-@dataclass(slots=True, eq=False)
-class Signal:
-    """A signal that has a handler; the counters are for people."""
-
-    number: int
-    target: Target
-    identity: str
-    handler: str
-    place: str
-    overlap: Overlap
-    epoch: int
-    # Who has the handler; the process is None while it is restarted.
-    holders: dict[str, ReceiverId | None] = field(default_factory=dict)
-    seats: dict[str, _Seat] = field(default_factory=dict)
-    raised: int = 0
-    coalesced: int = 0
-    handled: int = 0
-    failed: int = 0
-    skipped: int = 0
-    dropped: int = 0
-
-    @property
-    def due(self) -> int:
-        """Runs that wait for a receiver."""
-        return sum(seat.due for seat in self.seats.values())
-
-    @property
-    def running(self) -> int:
-        """Runs that are under way."""
-        return sum(len(seat.running) for seat in self.seats.values())
-
-    @property
-    def is_for_all(self) -> bool:
-        """Whether each holder has a seat of its own."""
-        return self.target.kind in (TargetKind.MULES, TargetKind.WORKERS)
-
-
 @dataclass(slots=True)
 class _Run:
-    seat: _Seat
+    seat: Seat
     paths: tuple[str, ...]
     is_complete: bool
     since: float = 0.0
@@ -369,7 +286,7 @@ class SignalTable:
         if signal.is_for_all and one.is_worker == (
             signal.target.kind is TargetKind.WORKERS
         ):
-            signal.seats.setdefault(one.holder, _Seat(signal, one.holder))
+            signal.seats.setdefault(one.holder, Seat(signal, one.holder))
         self._serve(receiver, one)
         return number, is_new
 
@@ -398,7 +315,7 @@ class SignalTable:
         if not signal.is_for_all:
             is_numbered = signal.target.number > 0
             holder = str(signal.target) if is_numbered else _ONE_SEAT
-            signal.seats[holder] = _Seat(signal, holder)
+            signal.seats[holder] = Seat(signal, holder)
         return signal
 
     def _leave(self, signal: Signal, holder: str) -> bool:
@@ -549,7 +466,7 @@ class SignalTable:
                     self._run(receiver, seat)
                     break
 
-    def _try(self, seat: _Seat) -> None:
+    def _try(self, seat: Seat) -> None:
         """Run a seat, if it is due and somebody listens."""
         while seat.can_run:
             receiver = next(
@@ -559,7 +476,7 @@ class SignalTable:
                 return
             self._run(receiver, seat)
 
-    def _fits(self, receiver: ReceiverId, seat: _Seat) -> bool:
+    def _fits(self, receiver: ReceiverId, seat: Seat) -> bool:
         one, signal = self._receivers[receiver], seat.signal
         if signal.holders.get(one.holder) != receiver:
             return False
@@ -574,7 +491,7 @@ class SignalTable:
             )
         return one.is_worker == (kind is TargetKind.WORKER)
 
-    def _run(self, receiver: ReceiverId, seat: _Seat) -> None:
+    def _run(self, receiver: ReceiverId, seat: Seat) -> None:
         one, number = self._receivers[receiver], seat.signal.number
         one.is_listening = False
         del self._listening[receiver]

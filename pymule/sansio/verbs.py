@@ -8,14 +8,21 @@ frame, header and all; ``unpack`` takes the body.
 Plain slots dataclasses, not frozen ones: 122 ns against 365, one for every frame.
 """
 
-import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self, get_args
 
 from pymule.errors import RemoteProtocolError
+from pymule.sansio.body import (
+    JsonObject,
+    check_end,
+    read_json,
+    read_text,
+    write_json,
+)
 from pymule.sansio.frame import HEADER, Opcode, encode_frame
+from pymule.sansio.signal_verbs import Handled, Listen, Signal
 
 __all__ = (
     "VERBS",
@@ -46,9 +53,6 @@ __all__ = (
     "write_json",
 )
 
-JsonObject = dict[str, object]
-"""What a verb of control carries."""
-
 Range = tuple[int, int, int]
 """First id, count, attempt; or first sequence, count, first id."""
 
@@ -61,57 +65,6 @@ _CREDIT: Final = struct.Struct("<HQ")
 _LANE: Final = struct.Struct("<H")
 _CALL: Final = struct.Struct("<I")
 _REPLY: Final = struct.Struct("<IB")
-_SIGNAL: Final = struct.Struct("<BB")
-_LISTEN: Final = struct.Struct("<B")
-_MAX_OUTCOME: Final = 2
-
-
-def write_json(value: Mapping[str, object]) -> bytes:
-    """Encode the object of a control verb.
-
-    Raises:
-        ValueError: A number in it is NaN or infinite, which JSON cannot say.
-    """
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
-
-
-# Made once: json.loads with a parse_constant makes one for every call.
-_JSON: Final = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def read_json(data: bytes) -> JsonObject:
-    """Decode the object of a control verb.
-
-    Raises:
-        RemoteProtocolError: *data* is not the JSON of an object.
-    """
-    try:
-        # Not json.loads, which takes UTF-16 and UTF-32 from bytes as well.
-        value = _JSON.decode(data.decode())
-    except (ValueError, RecursionError) as exc:
-        raise RemoteProtocolError(f"body is not JSON: {exc}") from exc
-    if not isinstance(value, dict):
-        raise RemoteProtocolError(f"body is a JSON {type(value).__name__}, no object")
-    return value
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as exc:
-        raise RemoteProtocolError(f"text is not UTF-8: {exc}") from exc
-
-
-def _check_end(opcode: Opcode, body: bytes, told: int) -> None:
-    # A slice beyond the end is no error in Python, only shorter.
-    if told > len(body):
-        raise RemoteProtocolError(
-            f"{opcode.name} with fields of {told} bytes in a body of {len(body)}"
-        )
 
 
 @dataclass(slots=True)
@@ -230,12 +183,12 @@ class Submit:
         sequence, floor, count, target, options = _SUBMIT.unpack_from(body)
         options_at = _SUBMIT.size + target
         batch_at = options_at + options
-        _check_end(cls.opcode, body, batch_at)
+        check_end(cls.opcode, body, batch_at)
         return cls(
             sequence,
             floor,
             count,
-            _text(body[_SUBMIT.size : options_at]),
+            read_text(body[_SUBMIT.size : options_at]),
             body[options_at:batch_at],
             body[batch_at:],
         )
@@ -340,7 +293,7 @@ class Deliver:
         first_id, count, lane, attempt, source, options = _DELIVER.unpack_from(body)
         options_at = _DELIVER.size + source
         batch_at = options_at + options
-        _check_end(cls.opcode, body, batch_at)
+        check_end(cls.opcode, body, batch_at)
         return cls(
             first_id,
             count,
@@ -476,77 +429,6 @@ class Reply:
         if kind > ReplyKind.ERROR:
             raise RemoteProtocolError(f"reply of kind {kind}; allowed: 0 to 2")
         return cls(number, kind, read_json(body[_REPLY.size :]))
-
-
-@dataclass(slots=True)
-class Signal:
-    """Master to peer: run the handler of a signal.
-
-    ``number u8 | complete u8``, then ``{"paths": [...]}`` as JSON: files that changed,
-    if any; *complete* is 1 if they are all that did.
-    """
-
-    opcode = Opcode.SIGNAL
-    number: int
-    paths: tuple[str, ...] = ()
-    is_complete: bool = True
-
-    def pack(self) -> bytes:
-        value: JsonObject = {"paths": list(self.paths)} if self.paths else {}
-        head = _SIGNAL.pack(self.number, self.is_complete)
-        return encode_frame(self.opcode, head + write_json(value))
-
-    @classmethod
-    def unpack(cls, body: bytes) -> Self:
-        number, complete = _SIGNAL.unpack_from(body)
-        if complete > 1:
-            raise RemoteProtocolError(f"signal with complete {complete}; allowed: 0, 1")
-        paths = read_json(body[_SIGNAL.size :]).get("paths", [])
-        if not isinstance(paths, list) or not all(isinstance(p, str) for p in paths):
-            raise RemoteProtocolError(f"SIGNAL with paths {paths!r}; allowed: texts")
-        return cls(number, tuple(paths), bool(complete))
-
-
-@dataclass(slots=True)
-class Handled:
-    """Peer to master: ``number u8 | outcome u8``, how the handler of a signal went.
-
-    0: it ended; 1: it raised; 2: this process cannot run it now, another may.
-    """
-
-    opcode = Opcode.HANDLED
-    number: int
-    outcome: int
-
-    def pack(self) -> bytes:
-        return encode_frame(self.opcode, _SIGNAL.pack(self.number, self.outcome))
-
-    @classmethod
-    def unpack(cls, body: bytes) -> Self:
-        number, outcome = _SIGNAL.unpack(body)
-        if outcome > _MAX_OUTCOME:
-            raise RemoteProtocolError(
-                f"HANDLED with outcome {outcome}; allowed: 0 to 2"
-            )
-        return cls(number, outcome)
-
-
-@dataclass(slots=True)
-class Listen:
-    """Peer to master: ``listening u8``, whether it could run a handler at once."""
-
-    opcode = Opcode.LISTEN
-    is_listening: bool
-
-    def pack(self) -> bytes:
-        return encode_frame(self.opcode, _LISTEN.pack(self.is_listening))
-
-    @classmethod
-    def unpack(cls, body: bytes) -> Self:
-        (listening,) = _LISTEN.unpack(body)
-        if listening > 1:
-            raise RemoteProtocolError(f"LISTEN {listening}; allowed: 0 and 1")
-        return cls(bool(listening))
 
 
 Verb = (

@@ -34,7 +34,6 @@ from pymule.sansio.verbs import (
     Submit,
     Verb,
     Welcome,
-    read_json,
     write_json,
 )
 
@@ -242,57 +241,3 @@ def test_a_lane_has_a_list_of_texts(value: JsonObject) -> None:
 
     with pytest.raises(RemoteProtocolError, match="LANE with sources"):
         Lane.unpack(body)
-
-
-@given(value=JSON)
-def test_an_object_comes_back_as_it_was_written(value: JsonObject) -> None:
-    assert read_json(write_json(value)) == value
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"{",
-        b"{} {}",
-        b'{"a": NaN}',
-        b'{"a": Infinity}',
-        b'{"a": -Infinity}',
-        b'{"a": "\xff"}',
-        '{"a": 1}'.encode("utf-16"),
-        '{"a": 1}'.encode("utf-8-sig"),
-        b'{"a": ' + b"9" * 5000 + b"}",
-        b'{"a":' * 100_000,
-    ],
-    ids=lambda data: repr(data[:24]),
-)
-def test_what_is_no_json_is_the_fault_of_the_peer(data: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="body is not JSON"):
-        read_json(data)
-
-
-@pytest.mark.parametrize("data", [b"[]", b"1", b"null", b'"text"'], ids=repr)
-def test_what_is_json_but_no_object_is_refused(data: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match="no object"):
-        read_json(data)
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_what_json_cannot_say_is_not_written(number: float) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json({"delay": number})
-
-
-@pytest.mark.parametrize(
-    "verb",
-    [
-        Handled(17, 3),
-        Listen(is_listening=2),  # type: ignore[arg-type]  # what a peer may send
-        Signal(17, is_complete=2),  # type: ignore[arg-type]  # as above
-        Signal(17, paths=(1,)),  # type: ignore[arg-type]  # as above
-    ],
-    ids=repr,
-)
-def test_what_a_verb_of_signals_does_not_know_is_refused(verb: Verb) -> None:
-    with pytest.raises(RemoteProtocolError, match="allowed"):
-        VERBS[verb.opcode](body_of(verb))

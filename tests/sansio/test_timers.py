@@ -43,6 +43,18 @@ def test_no_tick_is_early_and_the_next_is_always_later(
         assert timer.next_at > now
 
 
+def test_a_tick_on_its_instant_is_not_planned_again_for_want_of_a_digit() -> None:
+    table = TimerTable()
+    timer = _add(table, 0.673, now=0.0)
+    # Here 868 ticks divided by the interval come out as less than 868.
+    now = 868 * 0.673
+
+    assert table.due(timer.id, now) is timer
+
+    assert timer.next_at > now
+    assert timer.missed == 867
+
+
 def test_ticks_that_the_master_slept_through_become_one() -> None:
     table = TimerTable()
     timer = _add(table, 10.0, now=0.0)

@@ -96,14 +96,7 @@ class Master:
         self._ticker: Ticker[Deadline] = Ticker(self._loop, self._due)
         self.locks = Locks(self.clients, self._ticker)
         self.filemon = FileMonitors(self._loop, self._file_changed)
-        self.signals = Signals(
-            self._ticker,
-            self.filemon,
-            lambda on_due: WallClock(self._loop, on_due),
-            mules=lambda: list(self.plan.mules),
-            farms=lambda: farm_names(self.plan),
-            on_dispatched=self._dispatched,
-        )
+        self.signals = self._make_signals()
         self.mules = Mules(
             self.router,
             self.signals,
@@ -135,6 +128,16 @@ class Master:
         self._left_behind = 0
         self._touch = TouchReload(
             self.filemon, lambda: self._reloading is not None, self.reload
+        )
+
+    def _make_signals(self) -> Signals:
+        return Signals(
+            self._ticker,
+            self.filemon,
+            lambda on_due: WallClock(self._loop, on_due),
+            mules=lambda: list(self.plan.mules),
+            farms=lambda: farm_names(self.plan),
+            on_dispatched=self._dispatched,
         )
 
     @property

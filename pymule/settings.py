@@ -343,6 +343,8 @@ class MuleConfig(QueueConfig):
     """(soft, hard) by a name of :data:`LIMITS`; ``RLIM_INFINITY`` is unlimited."""
     user: _User | None = None
     group: _Group | None = None
+    uwsgi: Annotated[bool, Strict()] = False
+    """Its program may ``import uwsgi``."""
 
     @field_validator("name")
     @classmethod

@@ -84,6 +84,16 @@ class Client(Locking):
         finally:
             self.close()
 
+    @property
+    def message_limit(self) -> int:
+        """The bytes that a message may have.
+
+        Raises:
+            MasterUnavailableError: Nobody answers at the socket.
+        """
+        self._exchange.meet()
+        return self._exchange.message_limit
+
     # Sending
 
     def mule_msg(

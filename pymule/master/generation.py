@@ -43,6 +43,7 @@ class MuleSpec:
     limits: Mapping[str, tuple[int, int]]
     uid: int | None
     gid: int | None
+    uwsgi: bool = False
 
     @property
     def mode(self) -> str:
@@ -69,6 +70,7 @@ class MuleSpec:
             "farms": list(self.farms),
             "python_path": list(self.python_path),
             "credit": self.credit,
+            "uwsgi": self.uwsgi,
         }
 
 

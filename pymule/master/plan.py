@@ -118,15 +118,20 @@ def farm_names(plan: Plan) -> list[str]:
 
 def _queues(settings: Settings) -> dict[str, QueuePlan]:
     queues: dict[str, QueuePlan] = {}
-    if any(config.program for _, config in settings.mules()):
+    if any(_takes_messages(config) for _, config in settings.mules()):
         queues["mule"] = _queue_plan(settings.shared)
     for number, config in settings.mules():
-        # A signal-only mule takes no messages: they would wait for ever.
-        if config.program:
+        if _takes_messages(config):
             queues[f"mule{number}"] = _queue_plan(config.queue)
     for farm in settings.farm:
         queues[f"farm:{farm.name}"] = _queue_plan(farm.queue)
     return queues
+
+
+def _takes_messages(config: MuleConfig) -> bool:
+    """Whether a mule may ask for messages; those for another would wait for ever."""
+    # In a signal-only mule, uWSGI's hooks take them.
+    return config.program is not None or config.uwsgi
 
 
 def _queue_plan(config: QueueConfig) -> QueuePlan:
@@ -165,6 +170,7 @@ def _mule_spec(
         limits=config.limits,
         uid=None if config.user is None else user_id(config.user),
         gid=None if config.group is None else group_id(config.group),
+        uwsgi=config.uwsgi,
     )
 
 

@@ -124,6 +124,8 @@ class _Mule:
         self._mule = mule
         self._stacks = stacks
         self._runtime: Runtime | None = None
+        # What a program for uWSGI needs besides.
+        self._compat: types.ModuleType | None = None
         self._was_asked_to_stop = False
 
     def run(self) -> int:
@@ -134,6 +136,10 @@ class _Mule:
             raise AssertionError("a JSON list")  # noqa: TRY004  (ours)
         sys.path[:0] = [str(path) for path in paths]
         threading.excepthook = self._thread_raised
+        if self._mule.get("uwsgi"):
+            # By its name: it is on a floor above this one.
+            self._compat = importlib.import_module("pymule.compat.mules")
+            self._compat.prepare(self._mule)
         if program is None:
             return self._run_blocking(lambda: self._attend(str(app) if app else None))
         path = str(program)
@@ -162,6 +168,8 @@ class _Mule:
         except RefusedError as exc:
             program.close()
             return await self._finish(runtime, exc)
+        if self._compat is not None:
+            self._compat.begin(is_loaded=False)
         loop = asyncio.get_running_loop()
         # In a blocking mule the tasks are the link's, and of no interest.
         runtime.link.on_stacks = self._write_task_stacks
@@ -202,6 +210,8 @@ class _Mule:
         signal.signal(signal.SIGTERM, self._raise_exit)
         try:
             if error is None:
+                if self._compat is not None:
+                    self._compat.begin(is_loaded=is_loaded)
                 program()
                 _join_threads()
         except BaseException as exc:  # noqa: BLE001  (the user's code)
@@ -229,6 +239,8 @@ class _Mule:
         if app is not None:
             importlib.import_module(app)
         runtime.link.ready()
+        if self._compat is not None:
+            self._compat.attend()
         while True:
             runtime.signals.wait_blocking(None)
 

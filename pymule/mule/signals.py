@@ -267,14 +267,14 @@ class MuleSignals:
         self._want(number)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            seen = self._run_one(deadline)
+            seen = self.run_one(deadline)
             if seen is None:
                 raise TimeoutError(f"no signal within {timeout} seconds")
             if seen >= 0 and number in (None, seen):
                 return seen
 
-    def _run_one(self, deadline: float | None) -> int | None:
-        """Run one job; return its signal, -1 after a nudge, None after a timeout."""
+    def run_one(self, deadline: float | None) -> int | None:
+        """Run one job; return its signal, -1 after a nudge, None after *deadline*."""
         waiter = ThreadWaiter()
         with self._link.lock:
             if self._link.is_ending:

@@ -75,4 +75,4 @@ def ask(method: str, **params: object) -> JsonObject:
         RefusedError: The master said no.
         ConnectionLostError: It is not there, or went away before it answered.
     """
-    return sync._default_client().call(method, **params)  # noqa: SLF001  (ours)
+    return sync.default_client().call(method, **params)

@@ -7,28 +7,28 @@ thread's ``unlock`` does nothing.
 import sys
 import threading
 
-from pymule.compat.host import ask
-from pymule.errors import RefusedError
+from pymule.client import sync
+from pymule.errors import NotHolderError
 
 __all__ = ("is_locked", "lock", "unlock")
 
 
 class _Tokens(threading.local):
-    """What this thread holds: by lock, its token."""
+    """What this thread holds: by lock, the token of its grant."""
 
     def __init__(self) -> None:
-        self.by_name: dict[str, object] = {}
+        self.by_number: dict[int, int] = {}
 
 
 _tokens = _Tokens()
 
 
-def _name(number: int) -> str:
+def _number(number: int) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"lock {number!r}; allowed: an integer from 0")
     if number < 0:
         raise ValueError("Invalid lock number")
-    return str(number)
+    return number
 
 
 def lock(lock_num: int = 0, /) -> None:
@@ -38,24 +38,23 @@ def lock(lock_num: int = 0, /) -> None:
         TypeError: It is no number.
         ValueError: It is negative.
     """
-    name = _name(lock_num)
-    answer = ask("lock", name=name, ttl=None, wait=True)
-    _tokens.by_name[name] = answer["token"]
+    number = _number(lock_num)
+    _tokens.by_number[number] = sync.default_client().lock_acquire(number)
 
 
 def unlock(lock_num: int = 0, /) -> None:
     """Give the lock to the next in line; nothing, if this thread has it not."""
-    name = _name(lock_num)
-    token = _tokens.by_name.pop(name, None)
+    number = _number(lock_num)
+    token = _tokens.by_number.pop(number, None)
     if token is None:
         return
     try:
-        ask("unlock", name=name, token=token)
-    except RefusedError as exc:
+        sync.default_client().lock_release(number, token)
+    except NotHolderError as exc:
         # Lost with its connection, when the master was replaced.
-        sys.stderr.write(f"uwsgi: unlock({name}): {exc}\n")
+        sys.stderr.write(f"uwsgi: unlock({number}): {exc}\n")
 
 
 def is_locked(lock_num: int = 0, /) -> bool:
     """Whether anybody holds the lock."""
-    return bool(ask("is_locked", name=_name(lock_num))["locked"])
+    return sync.is_locked(_number(lock_num))

@@ -17,9 +17,17 @@ from pymule.errors import NoFreeSignalError, NoHandlerError, RefusedError
 from pymule.handlers import Function, check_number, registry
 from pymule.sansio.signals import SIGNALS
 from pymule.sansio.target import Target
-from pymule.sansio.verbs import JsonObject
 
-__all__ = ("add_source", "free_number", "is_registered", "note", "read_target")
+__all__ = (
+    "Decorator",
+    "add_source",
+    "free_number",
+    "is_registered",
+    "note",
+    "read_target",
+)
+
+Decorator = Callable[[Function], Function]
 
 # How often a number may be taken by another process while we ask for it.
 _TRIES: Final = 4
@@ -39,45 +47,39 @@ def read_target(text: str | bytes) -> str:
     return target
 
 
-def note(
-    signum: int | None,
-    target: str | bytes,
-    function: Function,
-    source: JsonObject | None = None,
-) -> int | None:
-    """Note a handler, and register it if this process can by now.
-
-    Returns:
-        The number of its signal, if it has one yet.
+def note(decorate: Decorator, function: Function) -> None:
+    """Let *decorate* note a handler, and see that it is registered.
 
     Raises:
-        ValueError: The master, or a number or a target, would not have it.
+        ValueError: The master would not have it, or it is in conflict with another.
     """
     try:
-        handler = registry.add(signum, read_target(target), function, source=source)
+        decorate(function)
         host.noted()
     except RefusedError as exc:
         raise ValueError(f"unable to register signal: {exc}") from exc
-    return handler.number
 
 
-def add_source(name: str, signum: int, source: JsonObject) -> None:
-    """Let *source* raise signal *signum*.
+def add_source(
+    name: str, signum: int, decorator_for: Callable[[int], Decorator]
+) -> None:
+    """Let something raise signal *signum*.
 
     Args:
         name: The same in each process that asks for the same.
         signum: It need not have a handler yet.
-        source: As the wire has it.
+        decorator_for: Returns the decorator of a handler with that number.
 
     Raises:
-        ValueError: The master would not have it, or all numbers are taken.
+        ValueError: It cannot be, or all numbers are taken.
     """
     _times[name] += 1
     relay = _relay(f"{name}#{_times[name]}", check_number(signum))
     error: RefusedError | None = None
     for _ in range(_TRIES):
+        decorate = decorator_for(_number_for(relay.__qualname__))
         try:
-            registry.add(_number_for(relay.__qualname__), "", relay, source=source)
+            decorate(relay)
             host.noted()
         except RefusedError as exc:
             error = exc

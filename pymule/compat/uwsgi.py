@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Final
 
+from pymule import handlers
 from pymule.client import sync
 from pymule.compat import hooks, sources
 from pymule.compat.host import ask, host
@@ -29,7 +30,6 @@ from pymule.errors import (
 )
 from pymule.handlers import Function, check_number
 from pymule.mule.process import runtime
-from pymule.sansio.verbs import JsonObject
 from pymule.version import VERSION
 
 __all__ = (
@@ -213,7 +213,7 @@ def farm_get_msg() -> bytes:
 
 def mule_msg_recv_size() -> int:
     """Return how long a message may be, in bytes."""
-    return sync._default_client().message_limit  # noqa: SLF001  (ours)
+    return sync.default_client().message_limit
 
 
 def install_mule_msg_hook(hook: Callable[[bytes], object], /) -> None:
@@ -268,7 +268,8 @@ def register_signal(
     Raises:
         ValueError: A number or a target that cannot be, or a conflict.
     """
-    sources.note(check_number(signum), target, handler)
+    where = sources.read_target(target)
+    sources.note(handlers.signal(signum, target=where), handler)
 
 
 def signal(signum: int, remote: str | None = None, /) -> None:
@@ -343,25 +344,36 @@ def add_rb_timer(signum: int, seconds: float, iterations: int = 0, /) -> None:
 
 
 def _add_endless(name: str, signum: int, seconds: float) -> None:
-    source: JsonObject = {"kind": "timer", "every": float(seconds), "iterations": 0}
-    sources.add_source(name, signum, source)
+    sources.add_source(
+        name, signum, lambda number: handlers.timer(seconds, signum=number)
+    )
 
 
 def add_cron(  # noqa: PLR0917  (uWSGI's)
     signum: int, minute: int, hour: int, day: int, month: int, weekday: int, /
 ) -> bool:
-    """Raise a signal at the minutes that match; -1 is any, -n every n."""
-    spec: list[object] = [minute, hour, day, month, weekday]
-    source: JsonObject = {"kind": "cron", "spec": spec, "tz": None, "misfire": "once"}
-    sources.add_source(f"uwsgi.add_cron({signum}, {spec})", signum, source)
+    """Raise a signal at the minutes that match; -1 is any, -n every n.
+
+    Raises:
+        ValueError: No minute can match.
+    """
+    fields = (minute, hour, day, month, weekday)
+    sources.add_source(
+        f"uwsgi.add_cron({signum}, {fields})",
+        signum,
+        lambda number: handlers.cron(*fields, signum=number),
+    )
     return True
 
 
 def add_file_monitor(signum: int, path: str | bytes, /) -> None:
     """Raise a signal when the file, or an entry of the directory, changes."""
-    absolute = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (keeps what it is)
-    source: JsonObject = {"kind": "filemon", "path": absolute, "recursive": False}
-    sources.add_source(f"uwsgi.add_file_monitor({signum}, {path!r})", signum, source)
+    text = os.fsdecode(path)
+    sources.add_source(
+        f"uwsgi.add_file_monitor({signum}, {text!r})",
+        signum,
+        lambda number: handlers.filemon(text, signum=number),
+    )
 
 
 # This process, and the daemon

@@ -4,7 +4,6 @@
 and ``pickle``, on which old programs rely.
 """
 
-import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from functools import partial, update_wrapper, wraps
 from threading import Thread
 from typing import TypeVar
 
+from pymule import handlers
 from pymule.compat import sources, uwsgi
 from pymule.compat.brains import (
     Brain,
@@ -29,8 +29,6 @@ from pymule.compat.brains import (
 )
 from pymule.compat.host import host
 from pymule.errors import NoFreeSignalError
-from pymule.sansio.timers import check_timer
-from pymule.sansio.verbs import JsonObject
 
 __all__ = (
     "Thread",
@@ -91,16 +89,15 @@ def get_free_signal() -> int:
 
 def signal(num: int, *, target: str | bytes = "") -> Callable[[F], F]:
     """Run the decorated function when signal *num* is raised."""
-    return _handler(num, target, None)
+    return _noting(handlers.signal(num, target=sources.read_target(target)))
 
 
 def timer(
     secs: float, *, signum: int | None = None, target: str | bytes = ""
 ) -> Callable[[F], F]:
     """Run the decorated function every so many seconds."""
-    check_timer(secs, 0)
-    source: JsonObject = {"kind": "timer", "every": float(secs), "iterations": 0}
-    return _handler(signum, target, source)
+    where = sources.read_target(target)
+    return _noting(handlers.timer(secs, signum=signum, target=where))
 
 
 def mstimer(
@@ -128,28 +125,25 @@ def cron(
     target: str | bytes = "",
 ) -> Callable[[F], F]:
     """Run the decorated function at the minutes that match; -1 is any, -n every n."""
-    spec: list[object] = [minute, hour, day, month, dayweek]
-    source: JsonObject = {"kind": "cron", "spec": spec, "tz": None, "misfire": "once"}
-    return _handler(signum, target, source)
+    where = sources.read_target(target)
+    fields = (minute, hour, day, month, dayweek)
+    return _noting(handlers.cron(*fields, signum=signum, target=where))
 
 
 def filemon(
     fsobj: str, *, signum: int | None = None, target: str | bytes = ""
 ) -> Callable[[F], F]:
     """Run the decorated function when a file, or an entry of a directory, changes."""
-    path = os.path.abspath(fsobj)  # noqa: PTH100  (keeps what it is)
-    source: JsonObject = {"kind": "filemon", "path": path, "recursive": False}
-    return _handler(signum, target, source)
+    where = sources.read_target(target)
+    return _noting(handlers.filemon(fsobj, signum=signum, target=where))
 
 
-def _handler(
-    signum: int | None, target: str | bytes, source: JsonObject | None
-) -> Callable[[F], F]:
-    def decorate(function: F) -> F:
-        sources.note(signum, target, function, source)
+def _noting(decorate: sources.Decorator) -> Callable[[F], F]:
+    def decorated(function: F) -> F:
+        sources.note(decorate, function)
         return function
 
-    return decorate
+    return decorated
 
 
 # Messages

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
-from pymule.compat.hooks import extra_hooks
+from pymule.compat.hooks import extra_hooks, hooks_changed
 from pymule.compat.host import host
 from pymule.mule.sync import receive
 
@@ -53,6 +53,7 @@ def note_function(function: Function) -> str:
     # Only now, so that a mule without such functions takes no messages.
     if mule_msg_dispatcher not in extra_hooks:
         extra_hooks.append(mule_msg_dispatcher)
+        hooks_changed()
     return name
 
 

@@ -8,9 +8,11 @@ import atexit
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from pymule.compat.host import host
+from pymule.errors import NotInMuleError
 from pymule.mule.process import runtime
 
 __all__ = ("attend", "begin", "dispatch", "extra_hooks", "hooks", "hooks_changed")
@@ -38,7 +40,8 @@ def hooks() -> list[Hook]:
 
 def hooks_changed() -> None:
     """Let a mule that waits without a hook look up."""
-    if host.mule is not None:
+    # In a client, or while a mule loads its program, nobody waits.
+    with suppress(NotInMuleError):
         runtime("mule_msg_hook").nudge_main_thread()
 
 

@@ -77,8 +77,8 @@ def add_source(
     relay = _relay(f"{name}#{_times[name]}", check_number(signum))
     error: RefusedError | None = None
     for _ in range(_TRIES):
-        decorate = decorator_for(_number_for(relay.__qualname__))
         try:
+            decorate = decorator_for(_number_for(relay.__qualname__))
             decorate(relay)
             host.noted()
         except RefusedError as exc:

@@ -7,6 +7,7 @@ from typing import Final
 
 from pymule.client import sync
 from pymule.client.worker import start_worker
+from pymule.errors import RefusedError
 from pymule.handlers import registry
 from pymule.sansio.verbs import JsonObject
 
@@ -51,9 +52,19 @@ class Host:
             action()
 
     def noted(self) -> None:
-        """A handler was noted: make a client a worker."""
-        if self.mule is None and not self.worker:
+        """A handler was noted: make a client a worker.
+
+        Raises:
+            RefusedError: The master would not have it; it is forgotten.
+            MasterUnavailableError: There is no master.
+        """
+        if self.mule is not None or self.worker:
+            return
+        try:
             self.worker = start_worker()
+        except RefusedError:
+            registry.remove(registry.handlers[-1])
+            raise
 
     def forked(self) -> None:
         """A child has neither its parent's thread nor its connection."""

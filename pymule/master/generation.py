@@ -43,7 +43,7 @@ class MuleSpec:
     limits: Mapping[str, tuple[int, int]]
     uid: int | None
     gid: int | None
-    uwsgi: bool = False
+    uwsgi: bool
 
     @property
     def mode(self) -> str:

@@ -25,7 +25,7 @@ def _nothing_done() -> None:
 
 
 def test_a_call_is_the_pickle_that_uwsgi_sends() -> None:
-    assert pickle.loads(brains.pack_call("add", (1,), {"second": 2})) == {
+    assert pickle.loads(brains.pack_call("add", (1,), {"second": 2})) == {  # noqa: S301  (ours)
         "service": "uwsgi_mulefunc",
         "func": "add",
         "args": (1,),
@@ -72,7 +72,7 @@ def test_a_mule_takes_messages_only_for_functions_that_it_has() -> None:
 def test_the_chain_goes_on_after_one_that_raises(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    brains.postfork_chain += [fail, lambda: add(1)]
+    brains.postfork_chain.extend([fail, lambda: add(1)])
 
     brains.postfork_chain_hook()
 

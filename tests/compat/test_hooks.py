@@ -35,7 +35,7 @@ def test_what_a_hook_raises_is_printed_and_the_next_one_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     seen: list[bytes] = []
-    hooks.extra_hooks += [fail, seen.append]
+    hooks.extra_hooks.extend([fail, seen.append])
 
     hooks.dispatch(b"x")
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from pymule.compat.host import ask, host
-from pymule.errors import MasterUnavailableError
+from pymule.errors import MasterUnavailableError, SignalConflictError
 from pymule.handlers import registry
-from pymule.sansio.verbs import JsonObject
+from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
+from tests.client.fake_master import FakeMaster, Peer
 from tests.compat.conftest import Answers
 
 
@@ -61,6 +62,23 @@ def test_a_client_needs_a_master_to_become_one(
 
     with pytest.raises(MasterUnavailableError):
         host.noted()
+
+
+def test_a_first_handler_that_is_refused_is_forgotten(master: FakeMaster) -> None:
+    error = SignalConflictError(5, "there", "here")
+
+    def refuse(peer: Peer, call: Call) -> None:
+        value: JsonObject = {"code": error.code, "detail": error.to_detail()}
+        peer.send(Reply(call.id, ReplyKind.ERROR, value))
+
+    master.on_call = refuse
+    registry.add(5, "", print)
+
+    with pytest.raises(SignalConflictError):
+        host.noted()
+
+    assert registry.handlers == []
+    assert host.worker == 0
 
 
 def test_a_forked_child_is_no_worker() -> None:

@@ -16,7 +16,7 @@ def test_text_and_bytes_find_the_same_option() -> None:
 
     assert options["farm"] == options[b"farm"] == b"busy:1"
     assert "farm" in options
-    assert b"farm" in options
+    assert options.__contains__(b"farm")
     assert options.get(b"farm") == b"busy:1"
     assert options.get(b"mule") is None
     assert options.get("mule", 5) == 5

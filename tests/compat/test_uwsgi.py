@@ -11,6 +11,7 @@ import pytest
 
 from pymule.compat import hooks, uwsgi, uwsgidecorators
 from pymule.compat.host import host
+from pymule.compat.options import Options
 from pymule.compat.refused import REFUSED
 from pymule.errors import (
     MessageTooBigError,
@@ -181,6 +182,7 @@ def test_the_options_are_asked_for_once(answers: Said) -> None:
 
     options = uwsgi.opt
 
+    assert isinstance(options, Options)
     assert options[b"farm"] == b"busy:1"
     assert uwsgi.opt is options
     assert len(answers[1]) == 1

@@ -95,7 +95,7 @@ def test_a_call_is_sent(master: FakeMaster, target: int | str, queue: str) -> No
 
     ((where, body),) = master.received
     assert where == queue
-    assert pickle.loads(body)["args"] == (1,)
+    assert pickle.loads(body)["args"] == (1,)  # noqa: S301  (ours)
     assert brains.mule_functions["plain"] is plain
     assert sender.__name__ == "plain"  # type: ignore[attr-defined]  # a function
 

@@ -139,6 +139,7 @@ def a_spec(number: int = 1, program: str = "be_ready(); rest()") -> MuleSpec:
         limits={},
         uid=None,
         gid=None,
+        uwsgi=False,
     )
 
 

@@ -60,6 +60,7 @@ def test_a_mule_is_told_what_it_is() -> None:
         "farms": ["a", "b"],
         "python_path": [],
         "credit": 4,
+        "uwsgi": False,
     }
 
 

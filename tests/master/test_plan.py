@@ -42,6 +42,7 @@ def test_every_setting_of_a_mule_reaches_its_specification(tmp_path: Path) -> No
         "limits": {"nofile": 64, "as": [1024, "unlimited"]},
         "user": NOBODY,
         "group": 12,
+        "uwsgi": True,
     }
 
     plan = plan_of(
@@ -78,8 +79,19 @@ def test_every_setting_of_a_mule_reaches_its_specification(tmp_path: Path) -> No
             limits={"nofile": (64, 64), "as": (1024, resource.RLIM_INFINITY)},
             uid=NOBODY,
             gid=12,
+            uwsgi=True,
         )
     }
+
+
+def test_a_mule_without_a_program_has_a_queue_if_hooks_may_want_it(
+    tmp_path: Path,
+) -> None:
+    without = plan_of(tmp_path, mule=[{}])
+    hooked = plan_of(tmp_path, mule=[{}, {"uwsgi": True}])
+
+    assert list(without.queues) == []
+    assert list(hooked.queues) == ["mule", "mule2"]
 
 
 def test_names_of_users_are_looked_up(tmp_path: Path) -> None:

@@ -390,6 +390,8 @@ class Settings(_Section):
     """The module that signal-only mules import."""
     python_path: tuple[Annotated[_Path, AfterValidator(_importable)], ...] = ()
     """Absolute directories (or zip files) that mules search before ``sys.path``."""
+    allow_pickle: Annotated[bool, Strict()] = False
+    """Whether arguments of functions may be pickled, where msgpack cannot say them."""
     touch_reload: tuple[_Touched, ...] = ()
     """Absolute paths, there or not; a change of one is a reload."""
     log_format: Literal["text", "json"] = "text"

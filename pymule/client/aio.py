@@ -72,6 +72,8 @@ class Client(Locking):
         self._greeting = Greeting(self.path)
         self._reconnecting: asyncio.Task[None] | None = None
         self._message_limit = message_limit(DEFAULT_MAX_FRAME_BYTES)
+        # Whether the master's mules unpickle the arguments of functions.
+        self.allow_pickle = False
         self._is_flush_due = False
         self._is_closing = False
         # Done when an answer made room or everything has its answer.
@@ -394,6 +396,7 @@ class Client(Locking):
     def _greeted(self, connection: Connection, session: Session, terms: Terms) -> None:
         session.allow_frames(terms.max_frame_bytes)
         self._message_limit = message_limit(terms.max_frame_bytes)
+        self.allow_pickle = terms.allow_pickle
         self._outbox.window_count = terms.window_count
         self._outbox.window_bytes = terms.window_bytes
         self._connection = connection

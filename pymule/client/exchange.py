@@ -81,6 +81,8 @@ class Exchange:
         self._outbox: Outbox[Waiter] = Outbox()
         self._questions = Questions()
         self.message_limit = message_limit(DEFAULT_MAX_FRAME_BYTES)
+        # Whether the master's mules unpickle the arguments of functions.
+        self.allow_pickle = False
         # Whether there was ever a WELCOME; until then, failures are the caller's.
         self._is_greeted = False
         self._fault: MasterUnavailableError | None = None
@@ -416,6 +418,7 @@ class Exchange:
     def _greeted(self, wire: Wire, terms: Terms) -> None:
         wire.session.allow_frames(terms.max_frame_bytes)
         self.message_limit = message_limit(terms.max_frame_bytes)
+        self.allow_pickle = terms.allow_pickle
         self._outbox.window_count = terms.window_count
         self._outbox.window_bytes = terms.window_bytes
         self._is_greeted = True

@@ -118,6 +118,7 @@ class Terms:
     max_frame_bytes: int
     window_count: int
     window_bytes: int
+    allow_pickle: bool = False
 
     @classmethod
     def read(cls, welcome: JsonObject) -> Self:
@@ -132,7 +133,8 @@ class Terms:
                 "window_count": int(window_count),
                 "window_bytes": int(window_bytes),
             }:
-                return cls(max_frame_bytes, window_count, window_bytes)
+                allow_pickle = welcome.get("allow_pickle") is True
+                return cls(max_frame_bytes, window_count, window_bytes, allow_pickle)
             case _:
                 raise RemoteProtocolError(f"WELCOME without limits: {welcome}")
 
@@ -155,9 +157,14 @@ def pause(failures: int) -> float:
 def target_of(where: str | int | None) -> str:
     """Return the target that a farm's name or a mule's number means.
 
+    A function is meant by its whole target, ``func:MODULE:NAME``, which no farm can be
+    called.
+
     Raises:
         ValueError: It cannot be the name of a farm or the number of a mule.
     """
+    if isinstance(where, str) and where.startswith("func:"):
+        return str(Target.for_message(where))
     if isinstance(where, str):
         return str(Target.of(farm=where))
     return str(Target.of(mule=where))

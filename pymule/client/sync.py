@@ -209,6 +209,15 @@ class Client(Locking):
             raise ticket.error.with_traceback(None)
         return join_ids(ticket.ids)
 
+    def allows_pickle(self) -> bool:
+        """Whether mules unpickle the arguments of functions; connect to learn it.
+
+        Raises:
+            MasterUnavailableError: Nobody answers at the socket.
+        """
+        self._exchange.meet()
+        return self._exchange.allow_pickle
+
     # Asking
 
     def call(self, method: str, **params: object) -> JsonObject:

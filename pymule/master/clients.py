@@ -13,6 +13,7 @@ from pymule.errors import DrainingError, RefusedError, RemoteProtocolError
 from pymule.master.listener import Credentials
 from pymule.master.logs import log
 from pymule.sansio.batch import Batch
+from pymule.sansio.functions import is_function
 from pymule.sansio.options import check_options
 from pymule.sansio.queue import SenderId
 from pymule.sansio.router import Answer, Router
@@ -58,6 +59,8 @@ class Clients:
     def __init__(self, router: Router, welcome: Callable[[], JsonObject]) -> None:
         self.peers: dict[SenderId, ClientPeer] = {}
         self.is_draining = False
+        # Called with the target of a function before something is submitted for it.
+        self.on_function: Callable[[str], None] = _nothing
         self._router = router
         self._welcome = welcome
         self._numbers = itertools.count(1)
@@ -122,6 +125,8 @@ class Clients:
         except RefusedError as exc:
             self.answer((peer.number, submit.sequence, submit.count, exc))
             return
+        if is_function(target):
+            self.on_function(target)
         for piece in peer.log.split(submit.sequence, submit.count):
             if piece.first_id is not None:
                 self._confirm(peer, piece.sequence, piece.count, piece.first_id)
@@ -223,3 +228,7 @@ class Clients:
             reason="its user is not in allow_users, its groups not in allow_groups",
         )
         sock.close()
+
+
+def _nothing(target: str) -> None:
+    """The default of a hook."""

@@ -24,6 +24,7 @@ from pymule.master.clients import Clients
 from pymule.master.connections import PATIENCE, Connections
 from pymule.master.control import Control
 from pymule.master.filemon import FileMonitors
+from pymule.master.functions import Functions
 from pymule.master.generation import Generation
 from pymule.master.listener import Acceptor, SocketClaim
 from pymule.master.locks import LOCK_DEADLINE, Locks
@@ -35,6 +36,7 @@ from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
 from pymule.master.touch import TouchReload
 from pymule.master.wallclock import WallClock
+from pymule.sansio.functions import is_function
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.supervision import MuleState
@@ -97,9 +99,16 @@ class Master:
         self.locks = Locks(self.clients, self._ticker)
         self.filemon = FileMonitors(self._loop, self._file_changed)
         self.signals = self._make_signals()
+        self.functions = Functions(
+            self.router,
+            queue=lambda: self.plan.function,
+            is_starting=lambda: self.mules.is_starting(time.monotonic()),
+        )
+        self.clients.on_function = self.functions.submitted
         self.mules = Mules(
             self.router,
             self.signals,
+            self.functions,
             self._ticker,
             welcome=self._welcome,
             pump=self._pump,
@@ -344,6 +353,7 @@ class Master:
         self._open_queues(plan)
         self._warn_of_restart(plan)
         self.plan = plan
+        self.functions.plan_changed()
         self.mules.epoch += 1
         self._touch.watch(plan.touch_reload)
         for spec in plan.mules.values():
@@ -393,7 +403,8 @@ class Master:
 
     def _close_queues(self, plan: Plan) -> None:
         for name, queue in list(self.router.queues.items()):
-            if name in plan.queues or queue.is_closed:
+            # Those of functions follow the mules that have them.
+            if name in plan.queues or queue.is_closed or is_function(name):
                 continue
             left = self.router.close_queue(name)
             if left:
@@ -446,6 +457,7 @@ class Master:
             "max_frame_bytes": self.plan.max_frame_bytes,
             "window_count": _WINDOW_COUNT,
             "window_bytes": _WINDOW_BYTES,
+            "allow_pickle": self.plan.allow_pickle,
         }
 
     # What status shows

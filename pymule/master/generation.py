@@ -44,6 +44,7 @@ class MuleSpec:
     uid: int | None
     gid: int | None
     uwsgi: bool
+    allow_pickle: bool = False
 
     @property
     def mode(self) -> str:
@@ -71,6 +72,7 @@ class MuleSpec:
             "python_path": list(self.python_path),
             "credit": self.credit,
             "uwsgi": self.uwsgi,
+            "allow_pickle": self.allow_pickle,
         }
 
 

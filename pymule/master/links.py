@@ -11,6 +11,7 @@ from typing import Final
 
 from pymule.connection import Connection
 from pymule.errors import LeaseLostError, RemoteProtocolError, UnsupportedError
+from pymule.master.functions import METHOD, Functions
 from pymule.master.generation import Generation, Process
 from pymule.master.harakiri import HARAKIRI, Harakiri
 from pymule.master.logs import log
@@ -55,6 +56,7 @@ class Links:
         loop: Where they live.
         router: Has what the mules tell of messages.
         signals: Has what they tell of signals.
+        functions: Has what they tell of functions.
         ticker: Has the deadlines of retries and of lost links.
         harakiri: Watches those that are given messages.
         welcome: Returns the limits that WELCOME tells.
@@ -68,6 +70,7 @@ class Links:
         loop: asyncio.AbstractEventLoop,
         router: Router,
         signals: Signals,
+        functions: Functions,
         ticker: Ticker[Deadline],
         harakiri: Harakiri,
         *,
@@ -79,6 +82,7 @@ class Links:
         self._loop = loop
         self._router = router
         self._signals = signals
+        self._functions = functions
         self._ticker = ticker
         self._harakiri = harakiri
         self._welcome = welcome
@@ -202,6 +206,8 @@ class Links:
                     self._router.give_back(link, first_id, count)
             case Lane():
                 self._router.open_lane(link, verb.lane, verb.sources)
+            case Call() if verb.value.get("method") == METHOD:
+                self._functions.call(verb, generation, running)
             case Listen() | Handled() | Call():
                 self._act_on_signals(running, verb)
             case _:

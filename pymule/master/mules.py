@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, assert_never
 
 from pymule.errors import MuleSpawnError
+from pymule.master.functions import Functions
 from pymule.master.generation import Generation, MuleSpec, Process
 from pymule.master.harakiri import Harakiri
 from pymule.master.links import Links
@@ -57,6 +58,7 @@ class Mules:
     Args:
         router: Has their messages.
         signals: Has their handlers.
+        functions: Has what they can be called for.
         ticker: Has their deadlines.
         welcome: Returns the limits that WELCOME tells.
         pump: Sends what the router has decided; called at the end of each chain.
@@ -69,6 +71,7 @@ class Mules:
         self,
         router: Router,
         signals: Signals,
+        functions: Functions,
         ticker: Ticker[Deadline],
         *,
         welcome: Callable[[], JsonObject],
@@ -83,6 +86,7 @@ class Mules:
         self.retiring: list[Generation] = []
         self._router = router
         self._signals = signals
+        self._functions = functions
         self._ticker = ticker
         self._pump = pump
         self._own = own
@@ -93,6 +97,7 @@ class Mules:
             self._loop,
             router,
             signals,
+            functions,
             ticker,
             Harakiri(router, signals, ticker, self._hung),
             welcome=welcome,
@@ -192,6 +197,7 @@ class Mules:
         generation.note_ended()
         if self.current.get(generation.spec.id) in (None, generation):
             self._signals.mule_removed(generation.spec.id)
+            self._functions.mule_removed(generation.spec.id)
         if generation in self.retiring:
             self.retiring.remove(generation)
             self._generations.pop(generation.number, None)
@@ -224,6 +230,8 @@ class Mules:
         now, jitter = time.monotonic(), random.random()  # noqa: S311
         self._apply(generation, generation.life.spawn_failed(now, jitter))
         generation.note_started(is_up=False)
+        self._functions.settle()
+        self._pump()
 
     def _drain(self, generation: Generation) -> None:
         running = generation.current
@@ -278,6 +286,7 @@ class Mules:
         self._apply(generation, generation.life.ready(now))
         if generation.current is not None:
             self._signals.mule_ready(generation.current.link)
+            self._functions.mule_ready(generation.current.link, generation.spec.id)
         generation.note_started(is_up=True)
 
     # Deaths
@@ -312,6 +321,7 @@ class Mules:
         generation.note_started(is_up=False)
         self._apply(generation, generation.life.exited(now, exit_, random.random()))  # noqa: S311
         self._signals.mule_gone(running.link, returns=self._has_successor(generation))
+        self._functions.mule_gone(running.link)
         self._pump()
         self.reap()
 
@@ -322,6 +332,14 @@ class Mules:
         return is_replaced or generation.state in (
             MuleState.STARTING,
             MuleState.BACKOFF,
+        )
+
+    def is_starting(self, now: float) -> bool:
+        """Whether a mule that does not keep failing is on its way up."""
+        states = (MuleState.STARTING, MuleState.BACKOFF)
+        return any(
+            generation.state in states and not generation.life.is_failing(now)
+            for generation in self
         )
 
     def owner_of(self, pid: int) -> str:

@@ -73,6 +73,9 @@ class Plan:
     restarts: RestartPolicy
     # Absolute paths; a change of one is a reload.
     touch_reload: tuple[str, ...] = ()
+    # Of each function that a mule has.
+    function: QueuePlan = QueuePlan(Limits(), DeliveryPolicy())
+    allow_pickle: bool = False
     patience: Patience = Patience()
     # Settings that count at the start only, to tell when a reload changes them.
     at_start: Mapping[str, object] = field(default_factory=dict)
@@ -106,6 +109,8 @@ def make_plan(
         ),
         max_frame_bytes=settings.max_frame_bytes,
         restarts=RestartPolicy(),
+        function=_queue_plan(settings.shared),
+        allow_pickle=settings.allow_pickle,
         touch_reload=tuple(map(str, settings.touch_reload)),
         at_start={key: getattr(settings, key) for key in _AT_START},
     )
@@ -171,6 +176,7 @@ def _mule_spec(
         uid=None if config.user is None else user_id(config.user),
         gid=None if config.group is None else group_id(config.group),
         uwsgi=config.uwsgi,
+        allow_pickle=settings.allow_pickle,
     )
 
 

@@ -166,6 +166,10 @@ class Router:
         """A mule process exists, which may ask for messages of *sources*."""
         self.links[number] = Link(number, frozenset(sources))
 
+    def allow(self, number: LinkId, sources: Iterable[str]) -> None:
+        """A mule process may ask for messages of *sources*, too."""
+        self.links[number].sources |= frozenset(sources)
+
     def open_lane(self, number: LinkId, index: int, sources: Sequence[str]) -> None:
         """A link will ask for messages of *sources* in lane *index*.
 

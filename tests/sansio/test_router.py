@@ -508,3 +508,15 @@ def test_options_travel_with_the_messages() -> None:
     assert [run.options for run in runs] == [b'{"n":1}'] * 2
     desk.nack(link, 1, is_final=True)
     assert [letter.options for letter in desk.router.queues["a"].dead] == [b'{"n":1}']
+
+
+def test_a_link_may_be_allowed_more_sources() -> None:
+    desk = Desk("a", "b")
+    link = desk.link(1, "a")
+
+    desk.router.allow(link, ["b"])
+    desk.router.open_lane(link, 1, ["b"])
+    desk.router.credit(link, 1, 1)
+    desk.submit("b", b"x")
+
+    assert desk.sent() == [(1, [b"x"])]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         mule_msgs,
         try_lock,
     )
+    from pymule.client.mulefunc import mulefunc
     from pymule.client.signals import add_timer, cancel_timer, raise_signal
     from pymule.client.worker import Worker, worker
     from pymule.errors import (
@@ -102,6 +103,7 @@ __all__ = (
     "mule_id",
     "mule_msg",
     "mule_msgs",
+    "mulefunc",
     "raise_signal",
     "rbtimer",
     "receive",
@@ -116,6 +118,7 @@ __version__ = VERSION
 
 _HOMES = {
     "pymule.client.aio": ("Client",),
+    "pymule.client.mulefunc": ("mulefunc",),
     "pymule.client.signals": ("add_timer", "cancel_timer", "raise_signal"),
     "pymule.client.worker": ("Worker", "worker"),
     "pymule.handlers": (

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pymule.client.mulefunc import mulefunc
     from pymule.client.sync import (
         Client,
         add_timer,
@@ -63,6 +64,7 @@ __all__ = (
     "mule_id",
     "mule_msg",
     "mule_msgs",
+    "mulefunc",
     "raise_signal",
     "rbtimer",
     "receive",
@@ -74,6 +76,7 @@ __all__ = (
 )
 
 _HOMES = {
+    "pymule.client.mulefunc": ("mulefunc",),
     "pymule.client.sync": (
         "Client",
         "add_timer",

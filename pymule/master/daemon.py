@@ -108,8 +108,8 @@ class Master:
         self.mules = Mules(
             self.router,
             self.signals,
-            self.functions,
             self._ticker,
+            functions=self.functions,
             welcome=self._welcome,
             pump=self._pump,
             own=self._own,

@@ -51,7 +51,11 @@ class Functions:
 
     def call(self, call: Call, generation: Generation, running: Process) -> None:
         """Take the functions that a mule tells; answer."""
-        names, link, connection = call.value.get("names"), running.link, running.connection
+        names, link, connection = (
+            call.value.get("names"),
+            running.link,
+            running.connection,
+        )
         if connection is None:
             raise AssertionError("it asked over its connection")
         try:

@@ -56,9 +56,9 @@ class Links:
         loop: Where they live.
         router: Has what the mules tell of messages.
         signals: Has what they tell of signals.
-        functions: Has what they tell of functions.
         ticker: Has the deadlines of retries and of lost links.
         harakiri: Watches those that are given messages.
+        functions: Has what they tell of functions.
         welcome: Returns the limits that WELCOME tells.
         pump: Sends what the router has decided; called at the end of each chain.
         on_ready: Called with a mule that says so.
@@ -70,10 +70,10 @@ class Links:
         loop: asyncio.AbstractEventLoop,
         router: Router,
         signals: Signals,
-        functions: Functions,
         ticker: Ticker[Deadline],
         harakiri: Harakiri,
         *,
+        functions: Functions,
         welcome: Callable[[], JsonObject],
         pump: Callable[[], None],
         on_ready: Callable[[Generation], None],

@@ -58,8 +58,8 @@ class Mules:
     Args:
         router: Has their messages.
         signals: Has their handlers.
-        functions: Has what they can be called for.
         ticker: Has their deadlines.
+        functions: Has what they can be called for.
         welcome: Returns the limits that WELCOME tells.
         pump: Sends what the router has decided; called at the end of each chain.
         own: Keeps a task that the master started until it is done.
@@ -71,9 +71,9 @@ class Mules:
         self,
         router: Router,
         signals: Signals,
-        functions: Functions,
         ticker: Ticker[Deadline],
         *,
+        functions: Functions,
         welcome: Callable[[], JsonObject],
         pump: Callable[[], None],
         own: Callable[[Coroutine[object, object, None]], object],
@@ -97,9 +97,9 @@ class Mules:
             self._loop,
             router,
             signals,
-            functions,
             ticker,
             Harakiri(router, signals, ticker, self._hung),
+            functions=functions,
             welcome=welcome,
             pump=pump,
             on_ready=self._ready,

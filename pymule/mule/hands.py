@@ -225,7 +225,9 @@ class Hands:
             self._close_dead_threads()
             # A task that ended may have been one of wait_for's, whose caller is at
             # work on the message. If so, and nobody waits now, it will ask again.
-            if any(lane.waiting for lane in self._link.lanes.values()):
+            lanes = self._link.lanes.values()
+            # Those of functions say nothing of the program.
+            if any(one.waiting and not isinstance(one.key, tuple) for one in lanes):
                 self._close_orphans()
 
     def close(self, *, is_done: bool) -> None:

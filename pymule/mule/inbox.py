@@ -176,7 +176,8 @@ class Lane:
     Args:
         index: Its number on the wire.
         key: What consumers call it: ``True`` and ``False`` for ``mule_get_msg`` with
-            and without farms, ``None`` for all farms, a name for one.
+            and without farms, ``None`` for all farms, a name for one, a tuple for
+            functions.
         sources: The queues it takes from.
         board: The mule's scoreboard.
         credit: Messages to hold at a time, or ``None`` to find out.
@@ -185,7 +186,7 @@ class Lane:
     def __init__(
         self,
         index: int,
-        key: bool | str | None,  # noqa: FBT001  (a key, not a switch)
+        key: bool | str | tuple[str, ...] | None,  # noqa: FBT001  (a key, not a switch)
         sources: list[str],
         board: Scoreboard,
         credit: int | None,

@@ -39,9 +39,9 @@ from pymule.scoreboard import Scoreboard
 
 __all__ = ("LaneKey", "MuleLink", "in_home")
 
-LaneKey = bool | str | None
+LaneKey = bool | str | tuple[str, ...] | None
 """``True`` and ``False``: ``mule_get_msg`` with and without farms; ``None``: any farm;
-a name: that farm."""
+a name: that farm; a tuple: these queues, of functions."""
 
 # How long an ack may wait for company, in seconds.
 _FLUSH_S: Final = 0.001
@@ -77,6 +77,8 @@ class MuleLink:
         self.on_orphaned: Callable[[], None] = _nothing
         self.on_stacks: Callable[[], None] = _nothing
         self.on_drain: Callable[[], None] = _nothing
+        # Called once, before the master hears that the program is there.
+        self.on_ready: Callable[[], None] = _nothing
         # Runs the handler of a signal.
         self.on_signal: Callable[[Signal], None] = _drop
         # Whether this mule could run a handler at once; asked at each flush.
@@ -136,10 +138,13 @@ class MuleLink:
                 self.lanes[key] = lane
                 self._new_lanes.append(lane)
         self.flush_soon()
-        self.ready()
+        if not isinstance(key, tuple):
+            self.ready()
         return lane
 
     def _sources(self, key: LaneKey) -> list[str]:
+        if isinstance(key, tuple):
+            return list(key)
         own = [f"mule{self.mule_id}", "mule"]
         farms = [f"farm:{name}" for name in self.farms]
         if key is True:
@@ -159,9 +164,12 @@ class MuleLink:
 
     def ready(self) -> None:
         """Tell the master, once, that the program is there."""
-        if not self._is_ready:
+        with self.lock:
+            if self._is_ready:
+                return
             self._is_ready = True
-            self._send(Ready())
+        self.on_ready()
+        self._send(Ready())
 
     def measure(self, lane: Lane) -> None:
         """A consumer of *lane* asks; under the lock."""

@@ -6,7 +6,9 @@ import time
 from typing import Final
 
 from pymule.errors import LocalProtocolError
+from pymule.functions import functions
 from pymule.handlers import registry
+from pymule.mule.functions import MuleFunctions
 from pymule.mule.hands import Hands
 from pymule.mule.inbox import Hand, Lane, LoopWaiter, ThreadWaiter
 from pymule.mule.link import LaneKey, MuleLink
@@ -46,6 +48,14 @@ class Runtime:
         self.lock = self.link.lock
         self.hands = Hands(self.link, hands)
         self.signals = MuleSignals(self.link, registry, is_blocking=is_blocking)
+        self.functions = MuleFunctions(
+            self.link,
+            self.hands,
+            functions,
+            take=self.take,
+            take_blocking=lambda hand: self.take_blocking(hand, None, signals=False),
+            allow_pickle=mule.get("allow_pickle") is True,
+        )
 
     # Asking
 
@@ -250,5 +260,6 @@ class Runtime:
             is_done: Whether what consumers that ended have in hand counts as done.
         """
         await self.signals.close()
+        await self.functions.close()
         self.hands.close(is_done=is_done)
         await self.link.close(error)

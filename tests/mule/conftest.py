@@ -15,6 +15,7 @@ from blockbuster import BlockBuster
 from pymule.connection import Connection
 from pymule.errors import RefusedError
 from pymule.mule import api
+from pymule.mule.functions import MuleFunctions
 from pymule.mule.hands import Hands
 from pymule.mule.link import MuleLink
 from pymule.mule.process import set_runtime
@@ -314,6 +315,7 @@ async def stage(
     acquire.can_block_in("mule/hands.py", [*vars(Hands)])
     acquire.can_block_in("mule/api.py", "_take")
     acquire.can_block_in("mule/signals.py", [*vars(MuleSignals)])
+    acquire.can_block_in("mule/functions.py", [*vars(MuleFunctions)])
     stage = await _open_stage(mule, is_blocking=is_blocking)
     yield stage
     set_runtime(None)

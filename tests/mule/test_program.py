@@ -14,9 +14,22 @@ import pytest
 from blockbuster import BlockBuster
 
 import pymule
+from pymule.errors import SignalConflictError
 from pymule.master.spawner import MULE_COMMAND, MuleProcess, Spawner, SpawnSpec
+from pymule.sansio.signals import Outcome
 from pymule.sansio.target import MuleId
-from pymule.sansio.verbs import Close, Deliver, Drain, Nack, Ready, Stacks
+from pymule.sansio.verbs import (
+    Call,
+    Close,
+    Deliver,
+    Drain,
+    Handled,
+    Listen,
+    Nack,
+    Ready,
+    Signal,
+    Stacks,
+)
 from pymule.scoreboard import BOARD_BYTES, STACKS_SIGNAL, Scoreboard
 from tests.conftest import MS, wait_until
 from tests.mule.conftest import Master
@@ -88,6 +101,13 @@ class Stall:
 
     async def ready(self) -> None:
         await wait_until(lambda: self.master.all(Ready), within=SLOW)
+
+    async def listens(self, times: int = 1) -> None:
+        """Wait until the mule has said so often that it could run a handler."""
+        listening = Listen(is_listening=True)
+        await wait_until(
+            lambda: self.master.said.count(listening) >= times, within=SLOW
+        )
 
     async def printed(self, line: str) -> None:
         """Wait until the mule printed *line*."""
@@ -563,6 +583,134 @@ async def test_an_application_that_cannot_be_imported_is_never_ready(
     assert await stall.end() == 1
     assert (stall.error["type"], stall.error["text"]) == ("LookupError", "no database")
     assert not stall.master.all(Ready)
+
+
+# Handlers of signals
+
+HANDLERS = """
+    import threading, pymule, pymule.sync
+    def where():
+        return threading.current_thread() is threading.main_thread()
+    @pymule.signal(7)
+    def plain(number):
+        print("plain", number, where())
+    @pymule.signal(8)
+    async def asynchronous(number):
+        print("asynchronous", number, where())
+    """
+PROGRAMS = {
+    "async": "async def main():\n    await pymule.mule_get_msg()\n",
+    "blocking": "def main():\n    pymule.sync.mule_get_msg()\n",
+    "script": "pymule.sync.mule_get_msg()\n",
+    "app": "",
+}
+EVERY_MODE = pytest.mark.parametrize("mode", list(PROGRAMS))
+
+
+async def start_with_handlers(stall: Stall, mode: str, more: str = "") -> None:
+    text = textwrap.dedent(HANDLERS) + textwrap.dedent(more) + PROGRAMS[mode]
+    stall.write("hears.py", text)
+    program = {"app": None, "script": "hears.py"}.get(mode, "hears:main")
+    await stall.start(program, "hears" if mode == "app" else None)
+
+
+@EVERY_MODE
+async def test_handlers_of_the_module_are_registered_before_the_mule_is_ready(
+    stall: Stall, mode: str
+) -> None:
+    await start_with_handlers(stall, mode)
+    await stall.ready()
+
+    said = [type(verb) for verb in stall.master.said]
+    assert [call.value["handler"] for call in stall.master.all(Call)] == [
+        "plain",
+        "asynchronous",
+    ]
+    assert said.index(Ready) > max(i for i, kind in enumerate(said) if kind is Call)
+
+
+@pytest.mark.parametrize(
+    ("mode", "plain", "asynchronous"),
+    [
+        ("async", False, True),
+        ("blocking", True, False),
+        ("script", True, False),
+        ("app", True, False),
+    ],
+)
+async def test_handlers_run_where_the_kind_of_the_program_has_it(
+    stall: Stall, mode: str, *, plain: bool, asynchronous: bool
+) -> None:
+    await start_with_handlers(stall, mode)
+    for count, number in enumerate((7, 8), 1):
+        await stall.listens(count)
+        stall.master.send(Signal(number))
+    await wait_until(lambda: len(stall.master.all(Handled)) == 2, within=SLOW)
+    handled = stall.master.all(Handled)
+    stall.kill(signal.SIGTERM)
+
+    assert await stall.end() == 0, stall.err
+    assert sorted(stall.out.splitlines()) == [
+        f"asynchronous 8 {asynchronous}",
+        f"plain 7 {plain}",
+    ]
+    assert sorted((one.number, one.outcome) for one in handled) == [(7, 0), (8, 0)]
+
+
+@EVERY_MODE
+async def test_a_refused_handler_fails_the_program_before_it_is_ready(
+    stall: Stall, mode: str
+) -> None:
+    stall.master.refusals["plain"] = SignalConflictError(7, "app.py:1", "hears.py:5")
+
+    await start_with_handlers(stall, mode)
+
+    assert await stall.end() == 1
+    assert stall.error["type"] == "SignalConflictError"
+    assert "signal 7 is registered at app.py:1" in stall.err
+    assert not stall.master.all(Ready)
+
+
+@pytest.mark.parametrize("mode", ["blocking", "script", "app"])
+async def test_a_handler_that_leaves_ends_a_blocking_program(
+    stall: Stall, mode: str
+) -> None:
+    await start_with_handlers(
+        stall,
+        mode,
+        """
+        @pymule.signal(9)
+        def leave(number):
+            raise SystemExit(number)
+        """,
+    )
+    await stall.listens()
+
+    stall.master.send(Signal(9))
+
+    assert await stall.end() == 9
+    assert stall.master.all(Handled) == [Handled(9, Outcome.DONE)]
+
+
+async def test_a_refused_handler_of_an_application_is_raised_in_it(
+    stall: Stall,
+) -> None:
+    stall.master.refusals["plain"] = SignalConflictError(7, "app.py:1", "hears.py:5")
+    stall.write(
+        "hears.py",
+        """
+        import pymule
+        try:
+            @pymule.signal(7)
+            def plain(number): pass
+        except pymule.SignalConflictError as exc:
+            print("refused", exc.number)
+        """,
+    )
+    await stall.start(None, "hears")
+
+    await stall.ready()
+    await stall.printed("refused 7")
 
 
 # The master's death, draining, stacks

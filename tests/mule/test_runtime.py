@@ -6,15 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from pymule.handlers import Registry
 from pymule.mule import sync
-from pymule.mule.api import mule_get_msg
+from pymule.mule.api import mule_get_msg, receive
+from pymule.mule.inbox import ThreadWaiter
 from pymule.sansio.options import pack_options
-from pymule.sansio.verbs import (
-    Close,
-    Drain,
-)
+from pymule.sansio.signals import Outcome
+from pymule.sansio.verbs import Close, Drain, Handled, Signal
 from tests.conftest import MS, wait_until
 from tests.mule.conftest import Stage, stop
+from tests.mule.test_sync import Worker
 
 ANYTHING = True
 
@@ -111,6 +112,78 @@ async def test_drain_releases_what_threads_that_ended_had(stage: Stage) -> None:
     await wait_until(lambda: stage.master.acked)
 
     assert stage.master.acked == ids
+
+
+# Turns
+
+
+async def test_a_consumer_that_never_waits_lets_others_have_a_turn(
+    stage: Stage,
+) -> None:
+    stage.master.submit(*[b"x"] * 5_000)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    lane = stage.runtime.link.lane(ANYTHING)
+    lane.window = 4_000
+    await mule_get_msg()
+    await wait_until(lambda: lane.untaken > 2_500)
+    before = turns
+    for _ in range(2_500):
+        async with receive():
+            pass
+
+    assert turns > before
+    counting.cancel()
+    await asyncio.wait([counting])
+
+
+# Signals meanwhile
+
+
+@pytest.mark.parametrize("is_blocking", [True])
+async def test_a_thread_whose_time_was_over_gives_its_signal_back(
+    stage: Stage, fresh_registry: Registry
+) -> None:
+    fresh_registry.add(7, "", lambda _number: None)
+    lane = stage.runtime.link.lane(ANYTHING)
+    waiter = ThreadWaiter(lane)
+    stage.runtime._start_waiting(lane, waiter, hears=True)
+
+    stage.master.send(Signal(7))
+    await wait_until(lambda: waiter.job)
+    stage.runtime._stop_waiting(lane, waiter)
+    await wait_until(lambda: stage.master.all(Handled))
+
+    assert stage.master.all(Handled) == [Handled(7, Outcome.RETURNED)]
+    assert lane.waiting == 0
+    assert not lane.waiters
+
+
+async def test_a_nudge_wakes_the_main_thread_only(stage: Stage) -> None:
+    workers = [Worker(sync.mule_get_msg) for _ in range(2)]
+    lane = stage.runtime.link.lane(ANYTHING)
+    await wait_until(lambda: len(lane.waiters) == 2)
+    first, second = lane.waiters
+    assert isinstance(first, ThreadWaiter)
+    # As if it were the main thread, which has the loop here.
+    first.is_main = True
+
+    stage.runtime.nudge_main_thread()
+    await wait_until(lambda: len(lane.waiters) == 2)
+    after = list(lane.waiters)
+    stage.runtime.end_waits()
+
+    assert second in after
+    assert first not in after
+    for worker in workers:
+        assert isinstance(await worker.end(), SystemExit)
 
 
 # The end

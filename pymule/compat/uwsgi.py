@@ -207,7 +207,7 @@ def farm_get_msg() -> bytes:
         raise ValueError(_NOT_IN_MULE)
     here = runtime("farm_get_msg")
     while not host.farms:
-        here.signals.run_one(None)
+        here.signals.run_one(None, None)
     return here.get_blocking(None, None)
 
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pymule.handlers import Handler, Registry, run, run_async
 from pymule.mule.inbox import Job, ThreadWaiter
@@ -48,6 +48,7 @@ class _SignalJob(Job):
             )
         finally:
             self.signals.handled(number, outcome)
+        self.signals.seen(number)
         return number
 
     def give_back(self) -> None:
@@ -55,17 +56,29 @@ class _SignalJob(Job):
         self.signals.handled(self.signal.number, Outcome.RETURNED)
 
 
-class _SeenJob(Job):
-    """News for a thread in ``signal_wait``: a handler has run elsewhere."""
+class _SignalWaiter(ThreadWaiter):
+    """A thread in ``signal_wait``, for signal *wanted* or for any."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, wanted: int | None) -> None:
+        super().__init__()
+        self.wanted = wanted
+
+
+class _SeenJob(Job):
+    """News for a thread in ``signal_wait``: the signal was handled elsewhere."""
+
+    def __init__(self, signals: "MuleSignals", number: int, *, is_kept: bool) -> None:
+        self.signals = signals
         self.number = number
+        self.is_kept = is_kept
 
     def run(self) -> int:
         return self.number
 
     def give_back(self) -> None:
-        """Nobody else wants to know."""
+        """The next one to wait wants to know, if the waiting is all that it does."""
+        if self.is_kept:
+            self.signals.seen(self.number, is_kept=True)
 
 
 class MuleSignals:
@@ -87,6 +100,8 @@ class MuleSignals:
         self._threads: deque[ThreadWaiter] = deque()
         # Coroutines in signal_wait, with the number that each waits for.
         self._waits: dict[asyncio.Future[int], int | None] = {}
+        # Signals without a handler that came while nobody waited for them.
+        self._unseen: dict[int, None] = {}
         # Coroutines that wait for messages and want no signals meanwhile.
         self._deaf = 0
         self._executor: ThreadPoolExecutor | None = None
@@ -176,7 +191,7 @@ class MuleSignals:
             task.add_done_callback(self._tasks.discard)
         elif handler.function is None:
             self.handled(signal.number, Outcome.DONE)
-            self._seen(signal.number)
+            self.seen(signal.number, is_kept=True)
         elif self._is_blocking:
             self._run_in_waiting_thread(handler, signal)
         else:
@@ -190,7 +205,7 @@ class MuleSignals:
             )
         finally:
             self.handled(signal.number, outcome)
-        self._seen(signal.number)
+        self.seen(signal.number)
 
     def _run_in_waiting_thread(self, handler: Handler, signal: Signal) -> None:
         job = _SignalJob(self, handler, signal)
@@ -217,12 +232,11 @@ class MuleSignals:
         try:
             job.run()
         finally:
-            self._link.loop.call_soon_threadsafe(self._executed, job.signal.number)
+            self._link.loop.call_soon_threadsafe(self._executed)
 
-    def _executed(self, number: int) -> None:
+    def _executed(self) -> None:
         self._is_executing = False
         self._link.flush_soon()
-        self._seen(number)
 
     def handled(self, number: int, outcome: Outcome) -> None:
         """Tell the master how a handler went; from any thread."""
@@ -230,15 +244,43 @@ class MuleSignals:
 
     # Waiting
 
-    def _seen(self, number: int) -> None:
-        """Let those know who wait for signal *number*; on the loop of the link."""
-        for wait, wanted in list(self._waits.items()):
-            if wanted in (None, number) and not wait.done():
-                wait.get_loop().call_soon_threadsafe(_resolve, wait, number)
+    def seen(self, number: int, *, is_kept: bool = False) -> None:
+        """Let those know who wait for signal *number*; from any thread.
+
+        Args:
+            number: Of the signal.
+            is_kept: If nobody waits, the next one who does is told at once.
+        """
         with self._link.lock:
-            for waiter in [w for w in self._threads if w.lane is None and w.is_idle]:
+            waits = [
+                wait
+                for wait, wanted in self._waits.items()
+                if wanted in (None, number) and not wait.done()
+            ]
+            waiters = [
+                waiter
+                for waiter in self._threads
+                if isinstance(waiter, _SignalWaiter)
+                and waiter.is_idle
+                and waiter.wanted in (None, number)
+            ]
+            for waiter in waiters:
                 self._threads.remove(waiter)
-                waiter.give(_SeenJob(number))
+                waiter.give(_SeenJob(self, number, is_kept=is_kept))
+            if is_kept and not waits and not waiters:
+                self._unseen[number] = None
+        for wait in waits:
+            with suppress(RuntimeError):
+                # Its loop was closed meanwhile; nobody waits there.
+                wait.get_loop().call_soon_threadsafe(_resolve, wait, number)
+
+    def _take_unseen(self, wanted: int | None) -> int | None:
+        """Return a signal that came before anybody waited; under the lock."""
+        number = next(iter(self._unseen), None) if wanted is None else wanted
+        if number not in self._unseen:
+            return None
+        del self._unseen[number]
+        return number
 
     def _want(self, number: int | None) -> None:
         if number is not None and number not in self._registry.by_number:
@@ -251,11 +293,15 @@ class MuleSignals:
         """
         self._want(number)
         wait: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waits[wait] = number
+        with self._link.lock:
+            if (unseen := self._take_unseen(number)) is not None:
+                return unseen
+            self._waits[wait] = number
         try:
             return await wait
         finally:
-            del self._waits[wait]
+            with self._link.lock:
+                del self._waits[wait]
 
     def wait_blocking(self, number: int | None, timeout: float | None = None) -> int:
         """Run handlers in this thread until that of signal *number*, or any, has run.
@@ -267,18 +313,20 @@ class MuleSignals:
         self._want(number)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            seen = self.run_one(deadline)
+            seen = self.run_one(number, deadline)
             if seen is None:
                 raise TimeoutError(f"no signal within {timeout} seconds")
             if seen >= 0 and number in (None, seen):
                 return seen
 
-    def run_one(self, deadline: float | None) -> int | None:
+    def run_one(self, wanted: int | None, deadline: float | None) -> int | None:
         """Run one job; return its signal, -1 after a nudge, None after *deadline*."""
-        waiter = ThreadWaiter()
+        waiter = _SignalWaiter(wanted)
         with self._link.lock:
             if self._link.is_ending:
                 raise SystemExit
+            if (unseen := self._take_unseen(wanted)) is not None:
+                return unseen
             self._threads.append(waiter)
         self._link.flush_soon()
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
@@ -299,15 +347,16 @@ class MuleSignals:
 
     def end_waits(self) -> None:
         """Let threads in ``signal_wait`` end; under the lock."""
-        for waiter in [w for w in self._threads if w.lane is None]:
+        for waiter in [w for w in self._threads if isinstance(w, _SignalWaiter)]:
             self._threads.remove(waiter)
             waiter.wake()
 
     def nudge_main_thread(self) -> None:
         """Let the main thread, if it is in ``signal_wait``, look up; under the lock."""
-        for waiter in [w for w in self._threads if w.lane is None and w.is_main]:
-            self._threads.remove(waiter)
-            waiter.wake()
+        for waiter in [w for w in self._threads if isinstance(w, _SignalWaiter)]:
+            if waiter.is_main:
+                self._threads.remove(waiter)
+                waiter.wake()
 
     async def close(self) -> None:
         """Let no handler outlive the program."""

@@ -11,6 +11,7 @@ from pymule.errors import NotAllowedError, NotInMuleError, RefusedError
 from pymule.handlers import Registry
 from pymule.mule import api, sync
 from pymule.mule.inbox import ThreadWaiter
+from pymule.mule.signals import _SignalWaiter
 from pymule.sansio.signals import Outcome
 from pymule.sansio.verbs import Call, Close, Drain, Handled, Listen, Signal
 from tests.conftest import MS, wait_until
@@ -600,6 +601,93 @@ async def test_a_thread_of_an_asyncio_program_waits_for_a_handler_elsewhere(
 
     assert await worker.end() == 8
     assert worker not in spy.threads
+
+
+async def test_a_signal_that_came_between_two_waits_is_told_to_the_next(
+    stage: Stage,
+) -> None:
+    await stage.runtime.signals.register_noted()
+    first = asyncio.create_task(api.signal_wait(9))
+    await listens(stage)
+    stage.master.send(Signal(9))
+    await first
+
+    # The program is at work, and its loop is free.
+    stage.master.send(Signal(9))
+    stage.master.send(Signal(9))
+    await was_handled(stage, *[(9, Outcome.DONE)] * 3)
+    second = await asyncio.wait_for(api.signal_wait(9), 5000 * MS)
+    third = asyncio.create_task(api.signal_wait(9))
+    await stage.all_heard()
+    was_waiting = not third.done()
+    stage.master.send(Signal(9))
+
+    assert second == 9
+    assert was_waiting
+    assert await third == 9
+
+
+@BLOCKING
+async def test_a_signal_that_came_between_two_waits_is_told_to_the_next_thread(
+    stage: Stage, noted: Registry
+) -> None:
+    await stage.runtime.signals.register_noted()
+    noted.assigned(noted.add(9, "mules", None), 9)
+    elsewhere = Worker(sync.mule_get_msg)
+    await listens(stage)
+
+    stage.master.send(Signal(9))
+    await was_handled(stage, (9, Outcome.DONE))
+
+    assert await Worker(sync.signal_wait).end() == 9
+    assert isinstance(
+        await Worker(lambda: sync.signal_wait(9, timeout=1 * MS)).end(), TimeoutError
+    )
+    stage.runtime.end_waits()
+    await elsewhere.end()
+
+
+@BLOCKING
+async def test_a_thread_that_stopped_waiting_leaves_a_signal_to_the_next(
+    stage: Stage, noted: Registry
+) -> None:
+    await stage.runtime.signals.register_noted()
+    noted.add(9, "mules", None)
+    noted.add(8, "", Spy().asynchronous)
+    for number, is_told in ((8, False), (9, True)):
+        late = _SignalWaiter(number)
+        with stage.runtime.lock:
+            stage.runtime.signals.hear(late)
+        stage.master.send(Signal(number))
+        await wait_until(lambda one=late: one.job)  # type: ignore[misc]  # its default
+        assert late.job is not None
+        late.job.give_back()
+
+        worker = Worker(partial(sync.signal_wait, number, timeout=1 * MS))
+        assert (await worker.end() == number) is is_told
+
+
+@BLOCKING
+async def test_a_handler_in_one_thread_is_seen_by_those_that_wait_elsewhere(
+    stage: Stage, noted: Registry
+) -> None:
+    spy = Spy()
+    noted.add(7, "", spy.plain)
+    await stage.runtime.signals.register_noted()
+    first, second = Worker(sync.signal_wait), Worker(lambda: sync.signal_wait(7))
+    await wait_until(lambda: len(stage.runtime.signals._threads) == 2)
+    on_the_loop = asyncio.create_task(api.signal_wait(7))
+    other = Worker(lambda: sync.signal_wait(8))
+    await wait_until(lambda: len(stage.runtime.signals._threads) == 3)
+    await listens(stage)
+
+    stage.master.send(Signal(7))
+
+    assert [await first.end(), await second.end(), await on_the_loop] == [7, 7, 7]
+    assert spy.numbers == [7]
+    assert other.is_alive()
+    stage.runtime.end_waits()
+    await other.end()
 
 
 @BOTH

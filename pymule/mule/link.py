@@ -304,7 +304,7 @@ class MuleLink:
 
     def _replied(self, reply: Reply) -> None:
         answer = self._calls.pop(reply.id, None)
-        if answer is None:
+        if answer is None or not answer.set_running_or_notify_cancel():
             return
         if reply.kind == ReplyKind.ERROR:
             answer.set_exception(error_of_reply(reply.value))

@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
+from pymule.errors import NotAllowedError
 from pymule.mule import sync
 from pymule.mule.api import mule_get_msg, receive
+from pymule.mule.link import MuleLink
 from pymule.sansio.verbs import (
+    Call,
     Close,
     Credit,
     Deliver,
@@ -14,10 +17,14 @@ from pymule.sansio.verbs import (
     Lane,
     Nack,
     Ready,
+    Reply,
+    ReplyKind,
+    Signal,
     Stacks,
 )
 from tests.conftest import MS, wait_until
-from tests.mule.conftest import Letter, Stage, stop
+from tests.mule.conftest import MULE, Letter, Stage, new_board, stop
+from tests.mule.test_sync import Worker
 
 FIXED: JsonObject = {"id": 3, "farms": ["busy", "idle"], "credit": 5}
 ANYTHING = True
@@ -109,6 +116,45 @@ async def test_credit_never_comes_before_its_lane(stage: Stage) -> None:
 
     # The master asserts the order.
     assert stage.master.limits == {0: 5, 1: 5, 2: 5}
+
+
+# Asking
+
+
+def a_question(name: str) -> JsonObject:
+    return {"method": "register", "signal": 7, "handler": name}
+
+
+async def test_answers_come_to_those_who_asked(stage: Stage) -> None:
+    stage.master.refusals["clean_up"] = NotAllowedError("not today")
+    ask = stage.runtime.link.ask
+
+    first, refused = ask(a_question("rebuild")), ask(a_question("clean_up"))
+    in_a_thread = Worker(lambda: ask(a_question("rebuild")).result())
+
+    assert await asyncio.wrap_future(first) == {"signal": 7, "holder": "mule3"}
+    with pytest.raises(NotAllowedError, match="not today"):
+        await asyncio.wrap_future(refused)
+    assert await in_a_thread.end() == {"signal": 7, "holder": "mule3"}
+    assert [call.id for call in stage.master.all(Call)] == [1, 2, 3]
+
+
+async def test_an_answer_that_nobody_waits_for_is_dropped(stage: Stage) -> None:
+    stage.master.send(Reply(99, ReplyKind.LAST, {}))
+    stage.runtime.link.ask(a_question("rebuild")).cancel()
+    later = stage.runtime.link.ask(a_question("rebuild"))
+
+    assert await asyncio.wrap_future(later) == {"signal": 7, "holder": "mule3"}
+
+
+async def test_a_signal_before_anybody_could_run_it_is_dropped() -> None:
+    board = new_board()
+    link = MuleLink(asyncio.get_running_loop(), board, dict(MULE))
+
+    link.on_signal(Signal(7))
+
+    assert not link.is_listening()
+    board.close()
 
 
 # What the peer may not do

@@ -849,6 +849,9 @@ async def test_the_stacks_of_tasks_are_written_when_the_master_asks(
     await wait_until(lambda: "pymule program" in stall.stacks)
 
     assert "echo.py" in stall.stacks
+    # In good order, for it to tell which of its lines were run.
+    stall.kill(signal.SIGTERM)
+    assert await stall.end() == 0
 
 
 def _title(pid: int) -> bytes:

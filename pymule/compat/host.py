@@ -1,6 +1,7 @@
 """What this process is: a mule, or a client that may become a worker."""
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,8 +21,9 @@ class Host:
 
     # The ``mule`` object of WELCOME; known before the program is loaded.
     mule: JsonObject | None = None
-    # N in ``workerN``; 0 while it is none.
-    worker: int = 0
+    _worker: int = 0
+    # Held while it becomes a worker; its first handler may be faster than its number.
+    _starting: threading.RLock = field(default_factory=threading.RLock)
     # What must come after the handlers of a mule's module were registered.
     _deferred: list[Callable[[], object]] = field(default_factory=list)
     _has_begun: bool = False
@@ -30,6 +32,12 @@ class Host:
     def mule_id(self) -> int:
         """The number of this mule; 0 in a client."""
         return 0 if self.mule is None else int(str(self.mule["id"]))
+
+    @property
+    def worker(self) -> int:
+        """N in ``workerN``; 0 while this process is none."""
+        with self._starting:
+            return self._worker
 
     @property
     def farms(self) -> tuple[str, ...]:
@@ -58,18 +66,21 @@ class Host:
             RefusedError: The master would not have it; it is forgotten.
             MasterUnavailableError: There is no master.
         """
-        if self.mule is not None or self.worker:
-            return
-        try:
-            self.worker = start_worker()
-        except RefusedError:
-            registry.remove(registry.handlers[-1])
-            raise
+        with self._starting:
+            if self.mule is not None or self._worker:
+                return
+            try:
+                self._worker = start_worker()
+            except RefusedError:
+                registry.remove(registry.handlers[-1])
+                raise
 
     def forked(self) -> None:
         """A child has neither its parent's thread nor its connection."""
-        if self.worker:
-            self.worker = 0
+        # A thread of the parent may have held it at the fork.
+        self._starting = threading.RLock()
+        if self._worker:
+            self._worker = 0
             registry.on_added = None
 
 

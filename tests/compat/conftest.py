@@ -45,7 +45,7 @@ def _forget() -> None:
     ):
         kept.clear()
     registry.on_added = None
-    host.mule, host.worker, host._has_begun = None, 0, False
+    host.mule, host._worker, host._has_begun = None, 0, False
     for name in _ASSIGNED:
         vars(uwsgi).pop(name, None)
 

@@ -82,7 +82,7 @@ def test_a_first_handler_that_is_refused_is_forgotten(master: FakeMaster) -> Non
 
 
 def test_a_forked_child_is_no_worker() -> None:
-    host.worker = 2
+    host._worker = 2
     registry.on_added = lambda _handler: None
 
     host.forked()

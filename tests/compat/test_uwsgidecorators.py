@@ -133,7 +133,7 @@ def test_brains_are_noted_in_their_order() -> None:
 
 def test_postfork_is_for_all_or_for_one_worker() -> None:
     done: list[str] = []
-    host.worker = 2
+    host._worker = 2
     deco.postfork(lambda: done.append("all"))
     for worker in (1, 2):
         deco.postfork(worker)(lambda worker=worker: done.append(f"worker {worker}"))

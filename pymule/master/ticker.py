@@ -1,6 +1,7 @@
 """One timer of the loop for all deadlines of the wheel."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -70,8 +71,10 @@ class Ticker(Generic[K]):
         due = self._timer_at if self._due else self._wheel.next_due()
         if due is not None:
             self._timer_at = due
-            # A loop's clock may be coarser than ours, so the delay is measured here.
-            delay = max(due - time.monotonic(), 0)
+            # A loop's clock may be coarser than ours, so the delay is measured here. Up
+            # to the next millisecond, because uvloop rounds to the nearest: below half
+            # of one it would turn without a sleep until then.
+            delay = max(math.ceil((due - time.monotonic()) * 1000) / 1000, 0)
             self._timer = self._loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:

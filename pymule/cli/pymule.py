@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -25,6 +26,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+class Form(StrEnum):
+    """The words of ``--format``."""
+
+    INI = "ini"
+    XML = "xml"
+    YAML = "yaml"
+    JSON = "json"
+
 
 SocketOption = Annotated[
     Path | None,
@@ -237,6 +248,57 @@ def logs(
                 write("".join(f"{record}\n" for record in records))
 
     ask(work, socket=socket, timeout=timeout)
+
+
+@app.command()
+def convert(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE",
+            help="A file of uWSGI, FILE:SECTION, or - for stdin; or a whole command"
+            " line after --.",
+            show_default=False,
+        ),
+    ],
+    *,
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            "--format", help="The form of FILE.  [default: by its name or its text]"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Write to PATH, a new file."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file of --output.")
+    ] = False,
+    no_uwsgi: Annotated[
+        bool,
+        typer.Option("--no-uwsgi", help="For programs that do not import uwsgi."),
+    ] = False,
+) -> None:
+    """Write the configuration that does what one of uWSGI does with mules.
+
+    What it cannot say is in comments, with the reason. Nothing is run.
+
+    pymule convert uwsgi.ini -o pymule.toml
+
+    pymule convert -- uwsgi --mule=work.py --mules 2 --farm busy:1,2
+    """
+    from pymule.cli.converting import convert_words  # noqa: PLC0415  (no other needs it)
+
+    convert_words(
+        words,
+        form="" if form is None else form.value,
+        output=output,
+        force=force,
+        with_uwsgi=not no_uwsgi,
+    )
 
 
 @app.command()

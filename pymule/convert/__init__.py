@@ -1,0 +1,1 @@
+"""Below the commands: reads what uWSGI reads, writes what pymuled reads, runs none."""

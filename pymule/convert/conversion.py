@@ -10,21 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pymule.convert.application import APPLICATIONS, choose_application
 from pymule.convert.assembly import Assembly
 from pymule.convert.farms import Farm, read_farm
 from pymule.convert.keys import MAX_COUNT, Keys, Value
 from pymule.convert.option import Option, Origin, is_on
 from pymule.convert.options import INCLUDES, Meaning, Reason, guess, meaning_of
 from pymule.convert.placeholders import Placeholders
-from pymule.convert.programs import module_of, program_of
+from pymule.convert.programs import program_of
 from pymule.convert.schedule import SCHEDULES, decorator_of
 from pymule.convert.surroundings import Surroundings
 
 __all__ = ("Conversion", "FarmTable", "MuleTable", "Note", "convert")
 
-_APPLICATION: Final = frozenset(
-    {Meaning.MODULE, Meaning.FILE, Meaning.MOUNT, Meaning.IMPORT}
-)
 _DIFFERENCES: Final = {
     Meaning.HARAKIRI: (
         "is harakiri_s, which bounds the work on a message, too; in uWSGI it bounded"
@@ -203,7 +201,7 @@ class _Converter:
             self._mules(option)
         elif meaning is Meaning.FARM:
             self._farms.append(option)
-        elif meaning in _APPLICATION:
+        elif meaning in APPLICATIONS:
             self._application.append((meaning, option))
         elif meaning is Meaning.LAZY:
             self._is_lazy |= is_on(option.value)
@@ -262,28 +260,15 @@ class _Converter:
                 names[option.value.partition(":")[0]] = farm.name
 
     def _app(self) -> tuple[str, str]:
-        """Choose what a mule without a program imports, and the directory it is in.
-
-        uWSGI's mules have all that the master imported: what it serves, unless that is
-        left to the workers, and what it was told to import besides.
-        """
-        order = [Meaning.MODULE, Meaning.FILE, Meaning.MOUNT, Meaning.IMPORT]
-        if self._is_lazy:
-            order = [order.pop(), *order]
-        chosen = ("", "")
-        for meaning, option in sorted(
-            self._application, key=lambda entry: order.index(entry[0])
-        ):
-            found = _module(meaning, option.value)
-            if found is None:
-                problem = "is no module that Python could import; it is not in app"
-                self.note(Reason.DOUBT, option, problem)
-            elif not chosen[0]:
-                chosen = found
-            elif found[0] != chosen[0]:
-                is_import = meaning is Meaning.IMPORT
-                self.note(Reason.IMPORTS if is_import else Reason.WEB, option)
-        return chosen
+        """Choose what a mule without a program imports, and the directory it is in."""
+        choice = choose_application(self._application, is_lazy=self._is_lazy)
+        for option in choice.strange:
+            problem = "is no module that Python could import; it is not in app"
+            self.note(Reason.DOUBT, option, problem)
+        for meaning, option in choice.others:
+            is_import = meaning is Meaning.IMPORT
+            self.note(Reason.IMPORTS if is_import else Reason.WEB, option)
+        return choice.module, choice.directory
 
     def _finish_hints(self, app: str) -> None:
         done = self._done
@@ -318,11 +303,3 @@ def _in_order(notes: Sequence[Note]) -> list[Note]:
             note.option.origin.line,
         ),
     )
-
-
-def _module(meaning: Meaning, value: str) -> tuple[str, str] | None:
-    if meaning is Meaning.MOUNT:
-        value = value.partition("=")[2]
-    if meaning is Meaning.FILE and not value.partition(":")[0].endswith(".py"):
-        return None
-    return module_of(value)

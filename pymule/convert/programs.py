@@ -1,9 +1,8 @@
-"""What uWSGI runs and loads, in our words: programs of mules, and the application."""
+"""What uWSGI's mules run, as a program of ours."""
 
-from pathlib import PurePosixPath
 from typing import Final
 
-__all__ = ("module_of", "program_of")
+__all__ = ("is_dotted", "program_of")
 
 _NONE: Final = frozenset({"", "true", "1", "yes", "on"})
 
@@ -18,27 +17,13 @@ def program_of(value: str) -> tuple[str, str]:
     if value.endswith(".py"):
         return value, ""
     module, colon, function = value.partition(":")
-    if colon and _is_dotted(module) and _is_dotted(function):
+    if colon and is_dotted(module) and is_dotted(function):
         return value, ""
     if function.endswith("()"):
         return "", "a mule here calls what is named, and not what that returns"
     return "", "is no script and no callable; allowed: NAME.py, or pkg.mod:callable"
 
 
-def module_of(value: str) -> tuple[str, str] | None:
-    """Return module and directory of what uWSGI imports; ``None`` if we could not.
-
-    Args:
-        value: ``pkg.mod``, ``pkg.mod:callable``, or the path of a file. The directory
-            is where the module is found, empty if Python looks there anyway.
-    """
-    path, _, _ = value.partition(":")
-    if path.endswith(".py"):
-        file = PurePosixPath(path)
-        parent = "" if str(file.parent) == "." else str(file.parent)
-        return (file.stem, parent) if file.stem.isidentifier() else None
-    return (path, "") if _is_dotted(path) else None
-
-
-def _is_dotted(text: str) -> bool:
+def is_dotted(text: str) -> bool:
+    """Tell whether Python could have a module, or a thing in one, of that name."""
     return all(part.isidentifier() for part in text.split("."))

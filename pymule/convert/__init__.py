@@ -1,1 +1,1 @@
-"""Below the commands: reads what uWSGI reads, writes what pymuled reads, runs none."""
+"""Floor 4, for the commands: reads what uWSGI reads, writes what pymuled reads."""

@@ -14,15 +14,15 @@ from pymule.convert.conditions import CLOSING, OPENING, Block, open_block, open_
 from pymule.convert.formats import read_file, split_section
 from pymule.convert.magic import Magic
 from pymule.convert.option import Option
-from pymule.convert.options import INCLUDES
+from pymule.convert.options import INCLUDES, SETTING
 from pymule.convert.surroundings import Surroundings
 from pymule.errors import ConfigError
 
 __all__ = ("Assembly", "assemble")
 
 _MAX_OPTIONS: Final = 20_000
+_ABOUT_ELSE: Final = "as in uWSGI 2.1; 2.0 has no else, and goes on with the if"
 _MAX_DEPTH: Final = 20
-_SETS: Final = frozenset({"set", "set-ph", "set-placeholder"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class _Assembler:
         # The block that is open, and the last one, for an else.
         self._block: Block | None = None
         self._last: Block | None = None
+        # What opened the block; an else has no condition of its own.
+        self._opening: Option | None = None
         # Files that are being read, so that none reads itself.
         self._reading = [name]
         self._last_ini = split_section(name, surroundings)[0]
@@ -80,13 +82,15 @@ class _Assembler:
         """Go on with *options*."""
         for option in options:
             if option.name in CLOSING:
-                self._block = self._last = None
+                self._block = self._last = self._opening = None
             elif option.name == "else":
                 self._block = open_else(self._last)
+                self._done.conditions.append((option, _ABOUT_ELSE))
+                self._opening = None
             elif self._block is None or option.name in OPENING:
                 self._take_one(option)
             else:
-                for copy in self._block.apply(option):
+                for copy in self._current_block().apply(option):
                     self._take_one(copy)
 
     def finish(self) -> Assembly:
@@ -104,7 +108,7 @@ class _Assembler:
             )
         if option.name in OPENING:
             self._open(option)
-        elif option.name in _SETS and "=" in option.value:
+        elif option.name in SETTING and "=" in option.value:
             name, _, value = option.value.partition("=")
             self._done.options.append(
                 replace(option, name=name, value=value, is_placeholder=True)
@@ -122,10 +126,24 @@ class _Assembler:
             doubt = "uWSGI has no blocks in blocks and does not start"
             self._done.options.append(replace(option, doubt=doubt))
             return
-        block = open_block(option, self._done.options, self._surroundings)
+        self._opening = option
+        block = self._current_block()
         if block.verdict:
             self._done.conditions.append((option, block.verdict))
-        self._block = self._last = block
+
+    def _current_block(self) -> Block:
+        """Return the open block, with its condition as it is now.
+
+        uWSGI asks for each option anew: after ``if-not-opt = mule`` the first mule
+        counts, and the second does not.
+        """
+        if self._opening is not None:
+            seen = self._done.options
+            self._block = open_block(self._opening, seen, self._surroundings)
+            self._last = self._block
+        if self._block is None:
+            raise AssertionError("no block is open")
+        return self._block
 
     def _include(self, option: Option) -> None:
         if option.name == "inherit" and option not in self._inherited:
@@ -163,9 +181,9 @@ class _Assembler:
         path, _ = split_section(name, self._surroundings)
         if path.endswith(".ini"):
             self._last_ini = path
-        open_blocks = self._block, self._last
-        self._block = self._last = None
+        outer = self._block, self._last, self._opening
+        self._block = self._last = self._opening = None
         self._reading.append(name)
         self.take(options)
         self._reading.pop()
-        self._block, self._last = open_blocks
+        self._block, self._last, self._opening = outer

@@ -48,11 +48,15 @@ class Block:
         condition: Why the options do not count for certain; they come once all the
             same.
         verdict: What a reader of the converted file should know; may be empty.
+        subject: What it is a condition of, in words; empty if the same everywhere.
+        is_known: It was decided.
     """
 
     turns: tuple[str | None, ...]
     condition: str = ""
     verdict: str = ""
+    subject: str = ""
+    is_known: bool = True
 
     def apply(self, option: Option) -> list[Option]:
         """Return what *option* inside of the block comes to."""
@@ -79,41 +83,37 @@ def open_block(
     name = _OLD.get(option.name, option.name)
     if name in _LOOPS:
         return _loop(name, option.value, surroundings)
-    subject = name.removeprefix("if-")
-    word = subject.removeprefix("not-")
+    negated = name.removeprefix("if-")
+    word = negated.removeprefix("not-")
     found = _found(word, option.value, seen, surroundings)
+    subject = option.text.removeprefix("if").removeprefix("-")
     if found is None:
-        return Block(
-            (), condition=f"counts only if {_shown(option)}; that is not known here"
-        )
+        return _unknown("if", subject)
     context, holds = found
-    is_met = holds != (word != subject)
+    is_met = holds != (word != negated)
     turns = (context or None,) if is_met else ()
     if word in {"opt", "reload"}:
-        # The same everywhere.
         return Block(turns)
-    return _decided_here(option, turns)
+    if is_met:
+        return Block(turns, verdict="holds here", subject=subject)
+    condition = f"counts only if {subject}; that does not hold here"
+    return Block((), condition, "does not hold here", subject)
 
 
 def open_else(block: Block | None) -> Block:
     """Return the block after ``else``, when the one before it was *block*."""
-    if block is None:
+    if block is None or (block.is_known and not block.turns):
         return Block((None,))
-    if block.condition:
-        other = block.condition.replace(" only if ", " only unless ")
-        return Block((), condition=other)
-    return Block(() if block.turns else (None,))
+    if not block.is_known:
+        return _unknown("unless", block.subject)
+    if not block.subject:
+        return Block(())
+    return Block((), f"counts only unless {block.subject}; that holds here")
 
 
-def _decided_here(option: Option, turns: tuple[str | None, ...]) -> Block:
-    if turns:
-        return Block(turns, verdict="holds here")
-    condition = f"counts only if {_shown(option)}; that does not hold here"
-    return Block((), condition=condition, verdict="does not hold here")
-
-
-def _shown(option: Option) -> str:
-    return option.text.removeprefix("if").removeprefix("-")
+def _unknown(word: str, subject: str) -> Block:
+    condition = f"counts only {word} {subject}; that is not known here"
+    return Block((), condition, subject=subject, is_known=False)
 
 
 def _loop(name: str, value: str, surroundings: Surroundings) -> Block:

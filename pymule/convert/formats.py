@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
 
+from pymule.convert.conditions import CLOSING, OPENING
 from pymule.convert.ini_file import read_ini, sections_of
 from pymule.convert.json_file import read_json
 from pymule.convert.magic import Magic
 from pymule.convert.option import Option
+from pymule.convert.options import INCLUDES, SETTING
 from pymule.convert.surroundings import Surroundings
 from pymule.convert.xml_file import read_xml
 from pymule.convert.yaml_file import read_yaml
@@ -21,6 +23,8 @@ FORMS: Final = ("ini", "xml", "yaml", "json")
 """The names of the forms."""
 
 _SECTION: Final = "uwsgi"
+_LISTING: Final = ";uWSGI instance configuration\n"
+_END_OF_LISTING: Final = ";end of configuration"
 _BY_SUFFIX: Final = {".yml": "yaml", ".js": "json"} | {
     f".{form}": form for form in FORMS
 }
@@ -83,11 +87,27 @@ def read_text(
         ConfigError: It is no configuration of uWSGI.
     """
     form = form or form_of(source, text)
+    if form == "ini" and _LISTING in text:
+        return _listed(text, source)
     asked = section or ("" if form == "xml" else _SECTION)
     options = _READERS[form](text, source, asked)
     if not options:
         raise ConfigError(_nothing(text, source, form, section))
     return [_with_magic(option, magic) for option in options]
+
+
+def _listed(text: str, source: str) -> list[Option]:
+    """Return the options of what ``uwsgi --show-config`` prints.
+
+    Everything is put in there already: included files, too, so that what included them
+    must not do so again.
+    """
+    before, _, rest = text.partition(_LISTING)
+    above = "\n" * (before.count("\n") + 1)
+    lines = above + rest.partition(_END_OF_LISTING)[0]
+    done = INCLUDES.keys() | OPENING | CLOSING | SETTING | {"else"}
+    options = read_ini(lines, source, _SECTION)
+    return [option for option in options if option.name not in done]
 
 
 def _with_magic(option: Option, magic: Magic) -> Option:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-__all__ = ("INCLUDES", "Meaning", "Reason", "guess", "meaning_of")
+__all__ = ("INCLUDES", "SETTING", "Meaning", "Reason", "guess", "meaning_of")
 
 
 class Meaning(Enum):
@@ -102,6 +102,9 @@ INCLUDES: Final[Mapping[str, str]] = {
     "inherit": "",
 }
 """Options that read another file, and its form; empty if its name tells."""
+
+SETTING: Final = frozenset({"set", "set-ph", "set-placeholder"})
+"""Options that set another, ``NAME=VALUE``."""
 
 _ALIASES: Final[Mapping[Meaning, str]] = {
     Meaning.TOUCH_RELOAD: "touch-mules-reload",

@@ -22,6 +22,8 @@ _VARIABLE: Final = re.compile(rf"\${_REFERENCE}")
 _FILE: Final = re.compile(rf"@{_REFERENCE}")
 _PLACEHOLDER: Final = re.compile(rf"%{_REFERENCE}")
 _NUMBER: Final = re.compile(r"-?[0-9]+")
+# A word that begins with a sign is a name.
+_DIGITS: Final = re.compile(r"[0-9]+")
 # A value that refers to itself, or doubles at each step, would never end.
 _MAX_STEPS: Final = 100
 _MAX_CHARS: Final = 16_384
@@ -123,7 +125,7 @@ class _Filling:
             else:
                 option = self._first.get(word)
                 given = option.value if option else ""
-                value = word if _NUMBER.fullmatch(word) else self.fill(given)
+                value = word if _DIGITS.fullmatch(word) else self.fill(given)
                 result, operator = _applied(operator, result, value), ""
         return result
 

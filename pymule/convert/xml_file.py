@@ -42,11 +42,11 @@ def read_xml(text: str, source: str, section: str) -> list[Option] | None:
         raise ConfigError(f"{source}:{exc.lineno}: not XML: {reason}") from None
     except UnicodeEncodeError:
         raise ConfigError(f"{source}: not XML: found half a character") from None
-    return reader.options
+    return reader.options if reader.was_found else None
 
 
 class _Reader:
-    """What has been found so far; ``options`` is ``None`` before the element."""
+    """What has been found so far."""
 
     parser: expat.XMLParserType
 
@@ -59,7 +59,8 @@ class _Reader:
         # The option being read: where it begins, and its text.
         self._start = Origin(source)
         self._text = ""
-        self.options: list[Option] | None = None
+        self.options: list[Option] = []
+        self.was_found = False
 
     def on_doctype(self, *_: object) -> None:
         raise ConfigError(
@@ -70,14 +71,12 @@ class _Reader:
         self._depth += 1
         if self._root:
             self._begin_option()
-        elif self.options is None and self._is_wanted(name, attributes):
+        elif not self.was_found and self._is_wanted(name, attributes):
             self._root = self._depth
-            self.options = []
+            self.was_found = True
 
     def on_end(self, name: str) -> None:
         if self._root and self._depth == self._root + 1:
-            if self.options is None:
-                raise AssertionError("a root has options")
             self.options.append(new_option(name, self._text.strip(), self._start))
         elif self._depth == self._root:
             self._root = 0

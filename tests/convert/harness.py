@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,15 @@ from pymule.convert.formats import read_file, read_text, split_section
 from pymule.convert.magic import Magic
 from pymule.convert.surroundings import Surroundings
 from pymule.convert.writer import write_toml
+from pymule.errors import ConfigError
 
-__all__ = ("ENVIRON", "SAMPLES", "converted_sample", "converted_text", "options_of")
+__all__ = (
+    "SAMPLES",
+    "converted_sample",
+    "converted_text",
+    "options_of",
+    "refusal",
+)
 
 HERE: Final = Path(__file__).parent / "samples"
 SAMPLES: Final = {
@@ -66,6 +74,15 @@ def converted_text(text: str, *, form: str = "ini", **environ: str) -> Conversio
 def options_of(*lines: str) -> str:
     """Return the text of an ini file with these *lines*."""
     return "\n".join(["[uwsgi]", *lines, ""])
+
+
+def refusal(read: Callable[[], object]) -> str:
+    """Return what *read* is refused with; empty if it is not."""
+    try:
+        read()
+    except ConfigError as exc:
+        return str(exc)
+    return ""
 
 
 def write_goldens() -> None:

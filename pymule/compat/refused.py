@@ -5,7 +5,7 @@ from typing import Final, NoReturn
 
 __all__ = ("REFUSED", "refusals")
 
-_SPOOLER: Final = "send a message: uwsgi.mule_msg, or pymule.mule_msg with a delay"
+_SPOOLER: Final = "send a message with uwsgi.mule_msg"
 _CACHE: Final = "use a cache of your application, such as redis or memcached"
 _RPC: Final = "send a message with pymule.mule_msg, or call a service of your own"
 _MEMORY: Final = "use multiprocessing.shared_memory"
@@ -37,8 +37,8 @@ _BY_ADVICE: Final = {
         " queue_pull_last queue_push queue_set queue_slot"
     ),
     _WEB: (
-        "accepting add_var chunked_read chunked_read_nb close connection_fd disconnect"
-        " embedded_data extract get_logvar i_am_the_lord"
+        "accepting add_var chunked_read chunked_read_nb close connect connection_fd"
+        " disconnect embedded_data extract get_logvar i_am_the_lord is_connected"
         " listen_queue offload parsefile ready_fd recv request_id route send"
         " send_fd sendfile set_logvar set_warning_message start_response"
         " total_requests websocket_handshake websocket_recv websocket_recv_nb"
@@ -53,7 +53,7 @@ _BY_ADVICE: Final = {
         "metric_dec metric_div metric_get metric_inc metric_mul metric_set"
         " metric_set_max metric_set_min"
     ),
-    _STATUS: "mem workers",
+    _STATUS: "mem mule_file workers",
     _LOGS: "alarm logsize log_this_request",
     _LEGION: "lord_scroll scrolls",
 }

@@ -87,7 +87,7 @@ def attend() -> None:
         if hooks():
             dispatch(here.get_blocking(True, None))  # noqa: FBT003  (the key of a lane)
         else:
-            here.signals.run_one(None, None)
+            here.signals.run_one(None, None, unless=hooks)
 
 
 @atexit.register

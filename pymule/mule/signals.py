@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
@@ -79,6 +79,10 @@ class _SeenJob(Job):
         """The next one to wait wants to know, if the waiting is all that it does."""
         if self.is_kept:
             self.signals.seen(self.number, is_kept=True)
+
+
+def _never() -> bool:
+    return False
 
 
 class MuleSignals:
@@ -319,14 +323,29 @@ class MuleSignals:
             if seen >= 0 and number in (None, seen):
                 return seen
 
-    def run_one(self, wanted: int | None, deadline: float | None) -> int | None:
-        """Run one job; return its signal, -1 after a nudge, None after *deadline*."""
+    def run_one(
+        self,
+        wanted: int | None,
+        deadline: float | None,
+        *,
+        unless: Callable[[], object] = _never,
+    ) -> int | None:
+        """Run one job; return its signal, -1 after a nudge, None after *deadline*.
+
+        Args:
+            wanted: Only to be told of this signal; others are run all the same.
+            deadline: Monotonic seconds.
+            unless: Do not wait if it is true. Asked under the lock under which threads
+                are nudged, so that a nudge for what it tells is not missed.
+        """
         waiter = _SignalWaiter(wanted)
         with self._link.lock:
             if self._link.is_ending:
                 raise SystemExit
             if (unseen := self._take_unseen(wanted)) is not None:
                 return unseen
+            if unless():
+                return -1
             self._threads.append(waiter)
         self._link.flush_soon()
         left = None if deadline is None else max(deadline - time.monotonic(), 0)

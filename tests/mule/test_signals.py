@@ -873,3 +873,10 @@ async def test_no_handler_outlives_the_program(stage: Stage, noted: Registry) ->
     assert isinstance(stage.master.said[-1], Close)
     assert gate.thread is not None
     await wait_until(lambda: gate.thread and not gate.thread.is_alive())
+
+
+@BLOCKING
+async def test_a_thread_does_not_wait_once_it_need_not(stage: Stage) -> None:
+    run_one = partial(stage.runtime.signals.run_one, None, None, unless=lambda: True)
+
+    assert await asyncio.to_thread(run_one) == -1

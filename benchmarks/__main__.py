@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from benchmarks import cli, latency, locks, recovery, throughput
+from benchmarks import (
+    cli,
+    idle,
+    latency,
+    locks,
+    recovery,
+    signals,
+    throughput,
+    timers,
+)
 
 __all__ = ("BENCHMARKS",)
 
@@ -11,6 +20,9 @@ BENCHMARKS: Final[dict[str, cli.Benchmark]] = {
     "latency": latency.answer,
     "recovery": recovery.answer,
     "locks": locks.answer,
+    "signals": signals.answer,
+    "timers": timers.answer,
+    "idle": idle.answer,
 }
 
 if __name__ == "__main__":

@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
 
-from benchmarks.peers import pymule, queue, relay, uwsgi, uwsgi_yielding
+from benchmarks.peers import (
+    pymule,
+    pymule_def,
+    queue,
+    relay,
+    uwsgi,
+    uwsgi_yielding,
+)
 from benchmarks.report import Answer, surroundings
 from benchmarks.rounds import Options
 from pymule.master.spawner import become_subreaper
@@ -20,7 +27,7 @@ __all__ = ("Benchmark", "main", "question_of", "run")
 Benchmark = Callable[[Options], Answer]
 
 _PEERS: Final = tuple(
-    peer.NAME for peer in (pymule, uwsgi, uwsgi_yielding, queue, relay)
+    peer.NAME for peer in (pymule, pymule_def, uwsgi, uwsgi_yielding, queue, relay)
 )
 _RESULTS: Final = Path(__file__).parent / "results"
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.cli import run
+from benchmarks.idle import wakeups
 from benchmarks.peers import pymule, uwsgi
 from benchmarks.report import percentile, ratios, table
 from benchmarks.rounds import play
@@ -56,6 +58,55 @@ def test_a_lock_is_measured_against_an_echo(tmp_path: Path) -> None:
     assert status == 0
     assert written["failure"] is None
     assert len(written["p50_over_echo"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", ["pymule", "pymule, a def handler"])
+def test_each_raise_is_paired_with_its_handler(peer: str, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    words = ["--messages", "20", "--rounds", "1", "--peers", peer]
+
+    status = run(BENCHMARKS, ["signals", *words, "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]["signals"]
+    assert status == 0
+    assert [one["raises"] for one in written["peers"][peer]["rounds"]] == [20]
+
+
+@pytest.mark.slow
+def test_no_timer_of_pymule_is_early(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    words = ["--quick", "--messages", "1000", "--rounds", "1"]
+
+    status = run(BENCHMARKS, ["timers", *words, "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]["timers"]
+    assert status == 0
+    (ours,) = written["sides"]["pymule's ticker"]
+    assert ours["least_us"] >= 0
+
+
+@pytest.mark.slow
+def test_wake_ups_are_counted_for_the_master_and_its_mules(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    words = ["--quick", "--messages", "3", "--rounds", "1"]
+
+    status = run(BENCHMARKS, ["idle", *words, "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]["idle"]
+    assert status == 0
+    assert {name: len(found) for name, found in written["wakeups"].items()} == {
+        "master": 1,
+        "8 mules together": 1,
+    }
+
+
+def test_a_sleep_is_counted_as_a_wake_up() -> None:
+    before = wakeups(os.getpid())
+
+    threading.Event().wait(0.01)
+
+    assert wakeups(os.getpid()) > before
 
 
 def test_a_stage_leaves_no_process_and_no_file_behind() -> None:

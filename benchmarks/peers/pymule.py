@@ -12,13 +12,24 @@ __all__ = ("NAME", "daemon", "start")
 NAME = "pymule"
 
 _PROGRAMS = "benchmarks.programs.pymule_mule"
+_APP = "benchmarks.programs.pymule_signals"
 _RECEIVERS = {"flood": "count", "drip": "listen"}
+_RAISES = {"raise": 17, "raise to a def": 18}
 
 
 @contextmanager
-def daemon(stage: Stage, *programs: str) -> Iterator[int]:
-    """Run a daemon with one mule for each of *programs*; yield its pid."""
-    mules = [f"--mule={_PROGRAMS}:{program}" for program in programs]
+def daemon(stage: Stage, *programs: str, signal_only: int = 0) -> Iterator[int]:
+    """Run a daemon with one mule for each of *programs*; yield its pid.
+
+    Args:
+        stage: Where.
+        programs: Names in a module of ours.
+        signal_only: How many mules come before them and have the signals' handlers.
+    """
+    mules = ["--mule"] * signal_only
+    mules += [f"--mule={_PROGRAMS}:{program}" for program in programs]
+    if signal_only:
+        mules.append(f"--app={_APP}")
     words = ["-m", "pymule.cli.pymuled", *mules, "--socket", str(stage.socket)]
     pid = stage.start("pymuled", sys.executable, *words)
     try:
@@ -32,6 +43,12 @@ def daemon(stage: Stage, *programs: str) -> Iterator[int]:
 @contextmanager
 def start(stage: Stage, scenario: str) -> Iterator[int | None]:
     """Start everything for *scenario*; yield the pid of the process in the middle."""
+    if scenario in _RAISES:
+        with daemon(stage, signal_only=1) as pid:
+            number = str(_RAISES[scenario])
+            stage.start_python("benchmarks.programs.pymule_raiser", number)
+            yield pid
+        return
     with daemon(stage, _RECEIVERS[scenario]) as pid:
         stage.start_python("benchmarks.programs.pymule_sender", scenario)
         yield pid

@@ -24,6 +24,18 @@ def start(stage: Stage, scenario: str) -> Iterator[int | None]:
     uwsgi = shutil.which("uwsgi", path=str(beside_python)) or shutil.which("uwsgi")
     if uwsgi is None:
         raise PeerError("no uwsgi here; the extra 'bench' installs it")
+    if scenario == "raise":
+        # Mule 1 has no program of its own: it only runs handlers.
+        mules = [
+            "--import=benchmarks.programs.uwsgi_signals",
+            "--mule",
+            f"--mule={_PROGRAMS / 'uwsgi_raiser.py'}",
+        ]
+    else:
+        mules = [
+            f"--mule={_PROGRAMS / 'uwsgi_receiver.py'}",
+            f"--mule={_PROGRAMS / 'uwsgi_sender.py'}",
+        ]
     # Quiet, because it prints a line at each message that finds the queue full: that
     # would measure the disk.
     stage.start(
@@ -35,8 +47,7 @@ def start(stage: Stage, scenario: str) -> Iterator[int | None]:
         f"--socket={stage.socket}",
         f"--virtualenv={sys.prefix}",
         f"--pythonpath={_ROOT}",
-        f"--mule={_PROGRAMS / 'uwsgi_receiver.py'}",
-        f"--mule={_PROGRAMS / 'uwsgi_sender.py'}",
+        *mules,
         is_quiet=True,
     )
     # It is not stopped here: SIGTERM means reload to it, for ever. The end of the

@@ -7,7 +7,7 @@ from time import monotonic, process_time
 from benchmarks.notes import COUNT, WARM_UP, latency_of, lateness_of, note
 from pymule import mule_get_msg, mule_id, receive
 
-__all__ = ("count", "hold", "listen")
+__all__ = ("count", "hold", "listen", "wait")
 
 
 async def count() -> None:
@@ -47,3 +47,9 @@ async def hold() -> None:
             note(f"{message.body.decode()}-{message.attempt}", at=at, pid=os.getpid())
             if message.attempt == 1:
                 await asyncio.Event().wait()
+
+
+async def wait() -> None:
+    """Wait for a message that never comes."""
+    note(f"up-{mule_id()}")
+    await mule_get_msg()

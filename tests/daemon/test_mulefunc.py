@@ -322,13 +322,14 @@ async def test_a_reload_takes_away_the_functions_that_new_code_lacks(
         [[mule]]
     """)
     await daemon.start()
-    daemon.program("app", APP.replace("def own(", "def new("))
+    daemon.program("app", APP.replace("def asynchronous(", "def renamed("))
 
     async with daemon.client() as client:
         await client.call("reload")
         with pytest.raises(UnknownTargetError):
-            await client.send("func:app:own", b"\1\x92\x90\x80")
-        await client.send("func:app:new", b"\1\x92\x91\x01\x80")
+            await client.send("func:app:asynchronous", b"\1\x92\x91\x01\x80")
+        await client.send("func:app:renamed", b"\1\x92\x91\x01\x80")
+    await daemon.noted("asynchronous", 1, 1)
 
     assert await daemon.stop() == 0
 

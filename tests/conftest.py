@@ -14,9 +14,17 @@ import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
 from pytest_asyncio import is_async_test
 
+from pymule.functions import Functions, functions
 from pymule.handlers import Registry, registry
 
-__all__ = ("MS", "blockbuster", "fresh_registry", "socket_dir", "wait_until")
+__all__ = (
+    "MS",
+    "blockbuster",
+    "fresh_functions",
+    "fresh_registry",
+    "socket_dir",
+    "wait_until",
+)
 
 MS: Final = 0.001 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
 """Unit of every timeout in the tests; CI on a loaded machine sets 10."""
@@ -76,6 +84,15 @@ def fresh_registry() -> Iterator[Registry]:
     _empty(registry)
     yield registry
     _empty(registry)
+
+
+@pytest.fixture
+def fresh_functions() -> Iterator[Functions]:
+    """The functions of this process: none, before the test and after it."""
+    functions.by_name.clear()
+    yield functions
+    functions.by_name.clear()
+    functions.on_added = None
 
 
 def _empty(noted: Registry) -> None:

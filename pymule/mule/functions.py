@@ -113,9 +113,10 @@ class MuleFunctions:
             self._measure(hand)
             try:
                 body = self._take_blocking(hand)
-            except BaseException:
+            except SystemExit:
+                # The program has ended.
                 self._hands.done(hand)
-                raise
+                return
             with self._turn:
                 self._run(hand, body)
 

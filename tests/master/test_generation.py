@@ -61,6 +61,7 @@ def test_a_mule_is_told_what_it_is() -> None:
         "python_path": [],
         "credit": 4,
         "uwsgi": False,
+        "allow_pickle": False,
     }
 
 

@@ -195,12 +195,14 @@ class Master:
 
     def answer(self, call: Call) -> None:
         """Register what *call* asks for, or refuse it."""
-        refusal = self.refusals.get(str(call.value["handler"]))
+        names = call.value.get("names")
+        what = names[0] if isinstance(names, list) else call.value["handler"]
+        refusal = self.refusals.get(str(what))
         if refusal is not None:
             error = {"code": refusal.code, "detail": refusal.to_detail()}
             self.send(Reply(call.id, ReplyKind.ERROR, error))
             return
-        number = call.value["signal"]
+        number = call.value.get("signal")
         if number is None:
             number, self.next_signal = self.next_signal, self.next_signal + 1
         self.send(Reply(call.id, ReplyKind.LAST, {"signal": number, "holder": "mule3"}))

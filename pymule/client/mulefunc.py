@@ -31,6 +31,8 @@ class MuleFunc(Generic[P, R]):
         function: The function itself, to be called here.
     """
 
+    __name__: str
+
     def __init__(
         self, function: Callable[P, R], where: int | str | None = None
     ) -> None:

@@ -39,13 +39,13 @@ def noted(fresh_functions: Functions) -> Functions:
 
 
 @pytest.fixture
-def blocking(master: FakeMaster) -> Iterator[FakeMaster]:
+def blocking(
+    master: FakeMaster, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeMaster]:
     """A master to which the blocking client of this process goes."""
-    sync._client = None
+    monkeypatch.setattr(sync, "_client", None)
     yield master
-    if sync._client is not None:
-        sync._client.close()
-    sync._client = None
+    sync.default_client().close()
 
 
 def arguments(master: FakeMaster) -> list[object]:
@@ -150,7 +150,7 @@ def test_elsewhere_an_argument_that_cannot_be_said_is_an_error_that_names_it(
     which: str,
 ) -> None:
     with pytest.raises(TypeError, match=f"{NAME}: argument {which}"):
-        mulefunc(add)(*args, **named)  # type: ignore[arg-type]  # drawn
+        mulefunc(add)(*args, **named)
 
     assert blocking.received == []
 

@@ -124,6 +124,8 @@ def test_the_terms_are_read_from_welcome() -> None:
     welcome = {"max_frame_bytes": 1, "window_count": 2, "window_bytes": 3, "x": 4}
 
     assert Terms.read(dict(welcome)) == Terms(1, 2, 3)
+    assert Terms.read({**welcome, "allow_pickle": True}).allow_pickle
+    assert not Terms.read({**welcome, "allow_pickle": "yes"}).allow_pickle
     with pytest.raises(RemoteProtocolError, match="without limits"):
         Terms.read({"max_frame_bytes": "1"})
 
@@ -154,7 +156,11 @@ def test_a_number_is_a_mule_and_a_name_a_farm(
     assert target_of(where) == target
 
 
-@pytest.mark.parametrize("where", [-1, "", "two words"])
+def test_a_function_is_meant_by_its_whole_target() -> None:
+    assert target_of("func:app:Own.method") == "func:app:Own.method"
+
+
+@pytest.mark.parametrize("where", [-1, "", "two words", "func:no_module"])
 def test_what_is_neither_is_refused(where: str | int) -> None:
     with pytest.raises(ValueError, match="allowed"):
         target_of(where)

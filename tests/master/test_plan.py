@@ -212,3 +212,21 @@ def test_what_counts_at_the_start_only_is_kept_to_be_compared(
 
 def test_the_largest_frame_is_as_the_file_says(tmp_path: Path) -> None:
     assert plan_of(tmp_path, max_frame_bytes=262_144).max_frame_bytes == 262_144
+
+
+def test_functions_are_queued_like_messages_to_no_mule_in_particular(
+    tmp_path: Path,
+) -> None:
+    plan = plan_of(tmp_path, shared={"max_messages": 7})
+
+    assert plan.function.limits.max_messages == 7
+
+
+def test_the_master_and_each_mule_know_whether_pickles_are_allowed(
+    tmp_path: Path,
+) -> None:
+    for allow in (True, False):
+        plan = plan_of(tmp_path, allow_pickle=allow, mule=[{}])
+
+        assert plan.allow_pickle is allow
+        assert plan.mules[MuleId(1)].welcome()["allow_pickle"] is allow

@@ -12,7 +12,8 @@ from blockbuster import BlockBuster
 
 from pymule.errors import UnsupportedError
 from pymule.functions import Function, Functions, function_name, target_of_mules
-from pymule.sansio.verbs import Call, JsonObject, Nack, Ready
+from pymule.mule.api import mule_get_msg
+from pymule.sansio.verbs import Call, Drain, JsonObject, Nack, Ready
 from tests.conftest import wait_until
 from tests.mule.conftest import MULE, Stage
 
@@ -282,3 +283,20 @@ async def test_a_call_on_the_loop_that_is_cut_off_at_the_end_is_given_back(
     nack = await nacked(stage)
 
     assert nack.error["type"] == "CancelledError"
+
+
+async def test_functions_that_wait_do_not_end_what_a_program_has_at_a_drain(
+    stage: Stage, noted: Functions
+) -> None:
+    note(noted, asynchronous)
+    async with serving(stage):
+        ids = stage.master.submit(b"a")
+        # A task of its own, as wait_for makes on Python 3.11.
+        await asyncio.create_task(mule_get_msg())
+
+        stage.master.send(Drain())
+        await wait_until(lambda: stage.runtime.link.is_draining)
+        await stage.all_heard()
+
+        assert stage.master.acked == []
+        assert list(stage.master.leased) == ids

@@ -47,6 +47,8 @@ _ROUNDS: Final = 5
 # The thread shares the interpreter with the loop: it pauses three times as long as a
 # look took, at most so many seconds.
 _REST: Final = 3
+# A look at a file system that hangs may take for ever; nobody waits longer for it.
+_PATIENCE_S: Final = 2.0
 _MAX_REST_S: Final = 1.0
 
 OnChanged = Callable[[str, list[str], bool], None]
@@ -146,6 +148,8 @@ class FileMonitors:
     async def settled(self) -> None:
         """Wait until everything added so far is watched, or a fault is logged.
 
+        Not for ever: a look at a file system that hangs holds nobody else up.
+
         Cancelling is safe: nothing else waits for it.
         """
         if self._ended is None or self._ended.done():
@@ -154,7 +158,7 @@ class FileMonitors:
             return
         future: asyncio.Future[None] = self._loop.create_future()
         self._settled.append((self._version, future))
-        await future
+        await asyncio.wait({future}, timeout=_PATIENCE_S)
 
     async def close(self) -> None:
         """End the thread, and tell nothing more.
@@ -164,7 +168,7 @@ class FileMonitors:
         self._is_closing = True
         self._wake.set()
         if self._ended is not None:
-            await asyncio.shield(self._ended)
+            await asyncio.wait({self._ended}, timeout=_PATIENCE_S)
 
     # Called by the thread
 
@@ -188,13 +192,14 @@ class FileMonitors:
         reports = [
             (monitor, *report(monitor.path, change)) for monitor, change in changes
         ]
-        self._call(self._tell, version, reports)
+        self.call(self._tell, version, reports)
 
     def end(self) -> None:
         """Say that the thread touches nothing more."""
-        self._call(self._end)
+        self.call(self._end)
 
-    def _call(self, act: Callable[..., None], *args: object) -> None:
+    def call(self, act: Callable[..., None], *args: object) -> None:
+        """Do *act* on the loop; who follows the log has a connection there."""
         # The loop may be closed while its thread still looks.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(act, *args)
@@ -254,7 +259,7 @@ class _Thread:
             try:
                 self._turn(self._wait())
             except Exception as exc:  # noqa: BLE001  (a watch must not die of one path)
-                log(_LOGGER, logging.ERROR, "task failed", exc=exc)
+                self._say_failed(exc)
                 self._watched = None
                 # Nobody waits for what may never come.
                 self._owner.tell(self._owner.wanted()[0], [])
@@ -364,7 +369,7 @@ class _Thread:
         taken = [path for path in directories if _is_text(path)]
         refused = {path for path in taken if not _is_readable(path)}
         for path in sorted(refused - self._refused):
-            log(_LOGGER, logging.WARNING, "directory not watched", path=path)
+            self._say_refused(path)
         self._refused = refused
         return [path for path in taken if path not in refused]
 
@@ -386,20 +391,32 @@ class _Thread:
             return
         self._is_polling = True
         limit, remedy = advice(str(error))
-        log(
-            _LOGGER,
-            logging.WARNING,
-            "file monitors poll",
-            error=error,
-            limit=limit,
-            remedy=remedy,
-            every_s=self._poll_s,
+        self._owner.call(
+            lambda: log(
+                _LOGGER,
+                logging.WARNING,
+                "file monitors poll",
+                error=error,
+                limit=limit,
+                remedy=remedy,
+                every_s=self._poll_s,
+            )
         )
 
     def _say_watching(self) -> None:
         if self._is_polling:
             self._is_polling = False
-            log(_LOGGER, logging.INFO, "file monitors poll no more")
+            self._owner.call(
+                lambda: log(_LOGGER, logging.INFO, "file monitors poll no more")
+            )
+
+    def _say_failed(self, error: Exception) -> None:
+        self._owner.call(lambda: log(_LOGGER, logging.ERROR, "task failed", exc=error))
+
+    def _say_refused(self, path: str) -> None:
+        self._owner.call(
+            lambda: log(_LOGGER, logging.WARNING, "directory not watched", path=path)
+        )
 
 
 def _is_text(path: str) -> bool:

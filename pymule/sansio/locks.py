@@ -212,8 +212,8 @@ class LockTable:
             self._ended.append(grant.token)
         known = self._peers[grant.peer]
         del known.holding[grant.token]
-        # A peer may use the number of an answered call again.
-        if known.granted[grant.call] == grant.token:
+        # A peer may have used the number of the answered call again.
+        if known.granted.get(grant.call) == grant.token:
             del known.granted[grant.call]
         self._forget_if_idle(grant.peer)
 

@@ -126,6 +126,17 @@ def test_the_number_of_an_answered_call_may_be_used_again(table: LockTable) -> N
     assert list(table.held()) == []
 
 
+def test_locks_of_calls_with_one_number_end_one_by_one(table: LockTable) -> None:
+    table.acquire("a", ANN, 1, None, 0.0)
+    table.acquire("b", ANN, 1, None, 0.0)
+
+    table.release("b", ANN, FIRST + 1, 0.0)
+    table.release("a", ANN, FIRST, 0.0)
+
+    assert not table.is_locked("a")
+    assert not table.is_locked("b")
+
+
 def test_none_of_those_that_end_together_is_an_heir(table: LockTable) -> None:
     table.acquire("a", ANN, 1, None, 0.0)
     table.acquire("b", BOB, 1, None, 0.0)
@@ -219,6 +230,7 @@ class LocksAgainstModel(RuleBasedStateMachine):
         self.grants: dict[str, Grant] = {}
         self.last_token = FIRST - 1
         self.last_call = 0
+        self.used_again: set[int] = set()
         self.now = 0.0
 
     def granted(self, grant: Grant) -> None:
@@ -229,6 +241,16 @@ class LocksAgainstModel(RuleBasedStateMachine):
         assert grant.token > self.last_token
         self.last_token = grant.token
         self.grants[grant.name] = grant
+
+    def answered_call(self, peer: PeerId) -> int | None:
+        """Return a call of *peer* that has its answer: its number is free again."""
+        waiting = {asked for line in self.lines.values() for asked, _ in list(line)[1:]}
+        for grant in self.grants.values():
+            if grant.peer == peer and (peer, grant.call) not in waiting:
+                # Which of the two a withdrawal means is no matter of the model.
+                self.used_again.add(grant.call)
+                return grant.call
+        return None
 
     def dropped(self, name: str, heir: Grant | None) -> None:
         """The holder of *name* is gone from the model."""
@@ -243,6 +265,7 @@ class LocksAgainstModel(RuleBasedStateMachine):
         peer=PEERS,
         ttl=st.sampled_from([None, 1.0, 3.0]),
         wait=st.booleans(),
+        again=st.booleans(),
     )
     def acquire(
         self,
@@ -250,13 +273,17 @@ class LocksAgainstModel(RuleBasedStateMachine):
         peer: PeerId,
         ttl: float | None,
         wait: bool,  # noqa: FBT001  (hypothesis passes names)
+        again: bool,  # noqa: FBT001  (hypothesis passes names)
     ) -> None:
-        self.last_call += 1
         line = self.lines[name]
-        grant = self.table.acquire(name, peer, self.last_call, ttl, self.now, wait=wait)
+        call = self.answered_call(peer) if again else None
+        if call is None:
+            self.last_call += 1
+            call = self.last_call
+        grant = self.table.acquire(name, peer, call, ttl, self.now, wait=wait)
         assert (grant is not None) == (not line)
         if grant is not None or wait:
-            line.append(((peer, self.last_call), ttl))
+            line.append(((peer, call), ttl))
         if grant is not None:
             self.granted(grant)
 
@@ -281,6 +308,8 @@ class LocksAgainstModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
         call = data.draw(st.integers(1, self.last_call))
+        if call in self.used_again:
+            return
         for name, line in self.lines.items():
             for place, entry in enumerate(line):
                 if entry[0][1] == call:

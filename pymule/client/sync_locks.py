@@ -92,9 +92,15 @@ class Locking:
             NotHolderError: At the end of the block, unless that raises: the lock was
                 lost in it, by *ttl* or with the connection.
         """
-        token = self.lock_acquire(name, ttl, timeout)
-        with Held(self, check_lock_name(name), token) as held:
+        held = Held(self, check_lock_name(name), 0)
+        try:
+            held.token = self.lock_acquire(name, ttl, timeout)
             yield held
+            held.release()
+        except BaseException:
+            # Of the block, or of a signal handler wherever above it came.
+            self.lock_abandon(held.name, held.token)
+            raise
 
     def try_lock(self, name: str | int, ttl: float | None = None) -> Held | None:
         """Take the lock *name* if it is free; ``None`` if it is not."""
@@ -120,7 +126,12 @@ class Locking:
 
         An exception from a signal handler leaves the line, and the lock.
         """
-        token = self._acquire(name, ttl, timeout, wait=True)
+        try:
+            token = self._acquire(name, ttl, timeout, wait=True)
+        except TimeoutError:
+            raise TimeoutError(
+                f"lock {name!r} was not to be had within {timeout:g} seconds"
+            ) from None
         if token is None:
             raise RemoteProtocolError(f"lock {name!r} is taken, and was waited for")
         return token
@@ -132,10 +143,11 @@ class Locking:
             NotHolderError: It was lost before, or was never had.
         """
         text = check_lock_name(name)
-        home = self._homes.pop(token, None)
+        value = _unlock(text, token)
+        # Forgotten at the end only: until then an interruption can still tell it.
+        home = self._homes.get(token)
         if home is None:
             raise NotHolderError(text)
-        value = _unlock(text, token)
         try:
             question = Question(value, only_on=home)
             self._exchange.settle(question)
@@ -146,12 +158,15 @@ class Locking:
             # Interrupted, perhaps before it was sent.
             self._exchange.tell(value, home)
             raise
+        finally:
+            self._homes.pop(token, None)
 
     def lock_abandon(self, name: str, token: int) -> None:
         """Release as :meth:`lock_release`, but wait for nothing and raise nothing."""
-        home = self._homes.pop(token, None)
+        home = self._homes.get(token)
         if home is not None:
             self._exchange.tell(_unlock(name, token), home)
+            self._homes.pop(token, None)
 
     def _acquire(
         self,

@@ -110,7 +110,7 @@ def test_a_wait_that_times_out_leaves_the_line(
 ) -> None:
     token = locks.take("a")
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"'a' was not to be had within 0\."):
         client.lock_acquire("a", timeout=10 * MS)
 
     until(lambda: "lock_withdraw" in locks.methods())

@@ -1,8 +1,12 @@
 """Locks between mules and clients, whatever happens to who has one."""
 
 import asyncio
+import itertools
 import os
 import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
@@ -211,3 +215,65 @@ async def test_a_thread_waits_for_a_lock_that_a_task_has(daemon: Daemon) -> None
         assert await client.is_locked(1)
         await asyncio.to_thread(thread_client.close)
     assert token > held.token
+
+
+def interrupted_at(place: int, work: Callable[[], None]) -> bool:
+    """Do *work*; at so many entries of a client's function, raise what Ctrl-C does.
+
+    At the entry of a function the interpreter looks for Unix signals.
+
+    Returns:
+        Whether there were so many entries.
+    """
+    left = place
+
+    def trace(frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal left
+        if event == "call" and "/pymule/client/" in frame.f_code.co_filename:
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+def leaves_a_lock_behind(daemon: Daemon, place: int) -> bool | None:
+    """Interrupt a thread in so many places; ``None`` if there are not so many."""
+
+    def hold() -> None:
+        with client.lock("a"):
+            pass
+
+    with SyncClient(daemon.socket) as client, SyncClient(daemon.socket) as other:
+        if not interrupted_at(place, hold):
+            return None
+        try:
+            with other.lock("a", timeout=500 * MS):
+                return False
+        except TimeoutError:
+            return True
+
+
+async def test_an_interruption_leaves_no_lock_behind_wherever_it_comes(
+    daemon: Daemon,
+) -> None:
+    daemon.configure("[[mule]]")
+    await daemon.start()
+    left_behind = []
+    for place in itertools.count(1):
+        is_left = await asyncio.to_thread(leaves_a_lock_behind, daemon, place)
+        if is_left is None:
+            break
+        if is_left:
+            left_behind.append(place)
+
+    assert left_behind == []
+    assert place > 30

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 ROOT: Final = Path(__file__).parent.parent
 CODE: Final = ROOT / "pymule"
 TESTS: Final = ROOT / "tests"
@@ -74,8 +76,11 @@ def test_every_module_says_what_it_offers() -> None:
     assert silent == []
 
 
-def test_import_pymule_stays_light() -> None:
-    script = f"import sys, pymule; print(*sorted(sys.modules.keys() & {set(HEAVY)}))"
+@pytest.mark.parametrize(
+    "module", ["pymule", "pymule.mule.program", "pymule.client.mulefunc"]
+)
+def test_what_mules_and_applications_import_stays_light(module: str) -> None:
+    script = f"import sys, {module}; print(*sorted(sys.modules.keys() & {set(HEAVY)}))"
 
     done = subprocess.run(  # noqa: S603 - our own interpreter and script
         [sys.executable, "-c", script],

@@ -152,8 +152,8 @@ def _last_exit(row: Row) -> str:
 def _source(row: Row) -> str:
     """Return what raises a signal by itself: ``every 30 s``."""
     match row.get("source"):
-        case {"kind": "timer", "every": every}:
-            return f"every {_text(every)} s"
+        case {"kind": "timer", "every": int(every) | float(every)}:
+            return f"every {every:g} s"
         case {"kind": "cron", "spec": list(numbers)}:
             return f"cron {_text(' '.join(map(str, numbers)))}"
         case {"kind": "cron", "spec": spec}:

@@ -176,3 +176,24 @@ def test_locks_are_shown_when_there_are_any() -> None:
     assert "LOCK     HOLDER  PID   HELD  WAITING" in shown
     assert f"reports  web      12  1m 1s        3  {2**62}" in shown
     assert "LOCK" not in render_status({"locks": []})
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (None, "-"),
+        ({"kind": "timer", "every": 60.0, "iterations": 0}, "every 60 s"),
+        ({"kind": "timer", "every": 0.5, "iterations": 0}, "every 0.5 s"),
+        ({"kind": "cron", "spec": "*/5 * * * *"}, "cron */5 * * * *"),
+        ({"kind": "cron", "spec": [-5, -1, -1, -1, -1]}, "cron -5 -1 -1 -1 -1"),
+        ({"kind": "filemon", "path": "/a\x1bb"}, r"change of /a\x1bb"),
+        ({"kind": "moon"}, "-"),
+    ],
+)
+def test_a_signal_shows_what_raises_it(source: object, text: str) -> None:
+    signal = {"signal": 17, "target": "mules", "handler": "tick", "source": source}
+
+    shown = render_status({"signals": [signal]})
+
+    (row,) = [line for line in shown.splitlines() if line.lstrip().startswith("17")]
+    assert row.startswith(f"    17  mules   tick     {text}")

@@ -7,7 +7,7 @@ from typing import Final, NewType
 
 from pymule.sansio.target import Target, TargetKind
 
-__all__ = ("Overlap", "ReceiverId", "Seat", "Signal")
+__all__ = ("Overlap", "ReceiverId", "Seat", "Signal", "Wanted")
 
 ReceiverId = NewType("ReceiverId", int)
 """One process that handles signals, from its first registration to its end."""
@@ -22,6 +22,27 @@ class Overlap(Enum):
     SKIP = "skip"
     QUEUE = "queue"
     ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A registration that a process asks for.
+
+    Args:
+        number: ``None`` for any that is free.
+        target: Who is to run the handler.
+        identity: Equal for the same registration in all processes.
+        handler: What people call it.
+        place: Where it was written, for people: ``FILE:LINE``.
+        overlap: What its ticks do.
+    """
+
+    number: int | None
+    target: Target
+    identity: str
+    handler: str
+    place: str
+    overlap: Overlap = Overlap.SKIP
 
 
 @dataclass(slots=True, eq=False)

@@ -36,8 +36,8 @@ from pymule.errors import (
     RemoteProtocolError,
     SignalConflictError,
 )
-from pymule.sansio.seat import Overlap, ReceiverId, Seat, Signal
-from pymule.sansio.target import Target, TargetKind
+from pymule.sansio.seat import Overlap, ReceiverId, Seat, Signal, Wanted
+from pymule.sansio.target import TargetKind
 
 __all__ = (
     "SIGNALS",
@@ -66,27 +66,6 @@ class Outcome(IntEnum):
     DONE = 0
     FAILED = 1
     RETURNED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A registration that a process asks for.
-
-    Args:
-        number: ``None`` for any that is free.
-        target: Who is to run the handler.
-        identity: Equal for the same registration in all processes.
-        handler: What people call it.
-        place: Where it was written, for people: ``FILE:LINE``.
-        overlap: What its ticks do.
-    """
-
-    number: int | None
-    target: Target
-    identity: str
-    handler: str
-    place: str
-    overlap: Overlap = Overlap.SKIP
 
 
 @dataclass(frozen=True, slots=True)

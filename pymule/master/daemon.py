@@ -99,11 +99,7 @@ class Master:
         self.locks = Locks(self.clients, self._ticker)
         self.filemon = FileMonitors(self._loop, self._file_changed)
         self.signals = self._make_signals()
-        self.functions = Functions(
-            self.router,
-            queue=lambda: self.plan.function,
-            is_starting=lambda: self.mules.is_starting(time.monotonic()),
-        )
+        self.functions = self._make_functions()
         self.clients.on_function = self.functions.submitted
         self.mules = Mules(
             self.router,
@@ -147,6 +143,13 @@ class Master:
             mules=lambda: list(self.plan.mules),
             farms=lambda: farm_names(self.plan),
             on_dispatched=self._dispatched,
+        )
+
+    def _make_functions(self) -> Functions:
+        return Functions(
+            self.router,
+            queue=lambda: self.plan.function,
+            is_starting=lambda: self.mules.is_starting(time.monotonic()),
         )
 
     @property

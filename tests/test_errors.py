@@ -185,3 +185,12 @@ def test_an_error_reply_becomes_its_exception_or_the_fault_of_the_peer() -> None
     assert isinstance(refused, DrainingError)
     assert isinstance(unknown, RemoteProtocolError)
     assert isinstance(nonsense, RemoteProtocolError)
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"code": 7}, {"code": 999, "detail": {}}], ids=repr
+)
+def test_an_error_that_nobody_knows_is_the_fault_of_the_peer(
+    value: dict[str, object],
+) -> None:
+    assert isinstance(error_of_reply(value), RemoteProtocolError)

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from pymule.client.questions import call_number, refusal
+from pymule.client.questions import call_number
 from pymule.connection import Connection
-from pymule.errors import ConnectionLostError
+from pymule.errors import ConnectionLostError, error_of_reply
 from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
 
 __all__ = ("Calls",)
@@ -76,7 +76,7 @@ class Calls:
                 if isinstance(reply, ConnectionLostError):
                     raise reply
                 if reply.kind == ReplyKind.ERROR:
-                    raise refusal(reply.value)
+                    raise error_of_reply(reply.value)
                 yield reply.value
                 if reply.kind == ReplyKind.LAST:
                     return

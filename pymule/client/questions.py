@@ -4,13 +4,13 @@ import threading
 from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
-from pymule.errors import ConnectionLostError, RemoteProtocolError, error_from_wire
+from pymule.errors import ConnectionLostError, RemoteProtocolError, error_of_reply
 from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
 
 if TYPE_CHECKING:
     from pymule.client.wire import Wire
 
-__all__ = ("Question", "Questions", "call_number", "refusal", "token_of")
+__all__ = ("Question", "Questions", "call_number", "token_of")
 
 # The number of a call is a u32.
 _MAX_NUMBER: Final = 2**32 - 1
@@ -83,7 +83,7 @@ class Questions:
         question = self._asked.pop(reply.id, None)
         if question is not None:
             is_error = reply.kind == ReplyKind.ERROR
-            question.settle(refusal(reply.value) if is_error else reply.value)
+            question.settle(error_of_reply(reply.value) if is_error else reply.value)
 
     def lost(self, reason: str) -> None:
         """The connection is gone, and with it the answers."""
@@ -98,18 +98,6 @@ def call_number(last: int, taken: Container[int]) -> int:
     while number in taken:
         number = number % _MAX_NUMBER + 1
     return number
-
-
-def refusal(value: JsonObject) -> Exception:
-    """Return the exception that the *value* of an error reply means."""
-    match value:
-        case {"code": int(code), "detail": dict(detail)}:
-            try:
-                return error_from_wire(code, detail)
-            except RemoteProtocolError as exc:
-                return exc
-        case _:
-            return RemoteProtocolError(f"error reply {value!r}")
 
 
 def token_of(answer: JsonObject) -> int | None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 import psutil
 
 from pymule.connection import Connection
-from pymule.errors import RefusedError, UnsupportedError
+from pymule.errors import UnsupportedError
 from pymule.master.generation import Generation
 from pymule.master.listener import Credentials
 from pymule.master.logs import LogSink, log
+from pymule.master.signals import send_error
 from pymule.sansio.queue import Queue
 from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
 from pymule.version import VERSION
@@ -65,7 +66,7 @@ class Control:
             return
         answer = self._methods.get(method)
         if answer is None:
-            _refuse(call, UnsupportedError(f"the call {method!r}"), connection)
+            send_error(call, UnsupportedError(f"the call {method!r}"), connection)
             return
         kind, value = answer(call, who)
         connection.send(Reply(call.id, kind, value))
@@ -194,11 +195,6 @@ class _Follower:
         value: JsonObject = {"lines": [line], "dropped": self._dropped}
         self._dropped = 0
         self._connection.send(Reply(self._number, ReplyKind.MORE, value))
-
-
-def _refuse(call: Call, error: RefusedError, connection: Connection) -> None:
-    value: JsonObject = {"code": error.code, "detail": error.to_detail()}
-    connection.send(Reply(call.id, ReplyKind.ERROR, value))
 
 
 def _number(value: object) -> int:

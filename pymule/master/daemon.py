@@ -131,9 +131,10 @@ class Master:
         self._stopping: asyncio.Event = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._left_behind = 0
-        self._touch = TouchReload(
-            self.filemon, lambda: self._reloading is not None, self.reload
-        )
+        self._touch = TouchReload(self.filemon, self._is_reloading, self.reload)
+
+    def _is_reloading(self) -> bool:
+        return self._reloading is not None
 
     def _make_signals(self) -> Signals:
         return Signals(

@@ -8,7 +8,6 @@ from pymule.client.questions import (
     Question,
     Questions,
     call_number,
-    refusal,
     token_of,
 )
 from pymule.client.reach import hello
@@ -97,15 +96,6 @@ def test_what_is_forgotten_is_not_answered(
     assert not asked.is_settled
     with pytest.raises(AssertionError, match="before it came"):
         asked.answer()
-
-
-@pytest.mark.parametrize(
-    "value", [{}, {"code": 7}, {"code": 999, "detail": {}}], ids=repr
-)
-def test_an_error_that_nobody_knows_is_the_fault_of_the_peer(
-    value: dict[str, object],
-) -> None:
-    assert isinstance(refusal(value), RemoteProtocolError)
 
 
 @pytest.mark.parametrize("token", [1, 2**62, None])

@@ -148,7 +148,7 @@ class Clients:
     def _check(self, submit: Submit) -> str:
         if self.is_draining:
             raise DrainingError
-        check_options(submit.options)
+        check_options(submit.options, submit.count)
         try:
             return str(Target.for_message(submit.target))
         except ValueError as exc:

@@ -4,10 +4,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from pymule.sansio.target import MessageId
 
 __all__ = (
+    "MAX_ERRORS",
     "Bury",
     "DeadLetter",
     "DeadLetters",
@@ -15,6 +17,9 @@ __all__ = (
     "DeliveryPolicy",
     "Redeliver",
 )
+
+MAX_ERRORS: Final = 10
+"""Failures of one message that are kept; of further ones the oldest go."""
 
 
 class DeadReason(Enum):
@@ -93,7 +98,10 @@ class DeadLetter:
     """A message that is not tried again, and why.
 
     Attributes:
-        error: What the last failure told: ``type``, ``text``, ``traceback``.
+        errors: What each failed attempt told, the oldest first and at most
+            :data:`MAX_ERRORS`: ``type``, ``text``, ``attempt``, ``mule`` (its
+            number), ``at`` (seconds of the Unix epoch), and in the last one
+            ``traceback``; any may be missing.
         accepted_at: When the message was queued, monotonic seconds.
         died_at: When it was given up, monotonic seconds.
     """
@@ -105,9 +113,14 @@ class DeadLetter:
     attempts: int
     crashes: int
     reason: DeadReason
-    error: dict[str, object]
+    errors: tuple[dict[str, object], ...]
     accepted_at: float
     died_at: float
+
+    @property
+    def error(self) -> dict[str, object]:
+        """What the last failure told; nothing if there was none."""
+        return self.errors[-1] if self.errors else {}
 
 
 class DeadLetters:

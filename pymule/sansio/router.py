@@ -381,7 +381,7 @@ class Router:
                 attempts=run.attempts,
                 crashes=run.crashes,
                 reason=verdict.reason,
-                error=run.error or {},
+                errors=(run.error,) if run.error else (),
                 accepted_at=run.at,
                 died_at=now,
             )

@@ -48,7 +48,7 @@ def test_what_is_planned_is_in_the_wire_format() -> None:
         pack_options(delay=1),
         pack_options(priority=1),
         pack_options(ttl=0),
-        pack_options(key=""),
+        pack_options(key="k"),
         pack_options(key="x", headers={"a": "b"}),
     ],
     ids=repr,

@@ -232,7 +232,7 @@ def _validate(
     data: Mapping[str, object], base_dir: Path, how_to_add_a_mule: str
 ) -> tuple[Settings | None, list[_Problem]]:
     """Return the settings, or ``None`` and every problem of *data*."""
-    problems = list(_farm_problems(data))
+    problems = [*_farm_problems(data), *_durability_problems(data)]
     if not data.get("mule", ()):
         problems.append(_Problem(("mule",), f"no mule; {how_to_add_a_mule}"))
     try:
@@ -261,6 +261,23 @@ def _farm_problems(data: Mapping[str, object]) -> Iterator[_Problem]:
                     ("farm", position, "mules"),
                     f"mule {mule} does not exist; there are 1 to {last}",
                 )
+
+
+def _durability_problems(data: Mapping[str, object]) -> Iterator[_Problem]:
+    """Find queues that are to be written although there is no place for that."""
+    if "state_dir" in data:
+        return
+    tables: list[tuple[KeyPath, object]] = [(("shared",), data.get("shared"))]
+    for key in ("mule", "farm"):
+        tables += [((key, at), table) for at, table in enumerate(_tables(data, key))]
+    for path, table in tables:
+        found = table.get("durability") if isinstance(table, dict) else None
+        if found in {"process", "disk"}:
+            yield _Problem(
+                (*path, "durability"),
+                f"found {found!r} without a state_dir; allowed: 'memory', or any with"
+                ' state_dir = "DIR" at the top of the file',
+            )
 
 
 def _last_mule(data: Mapping[str, object]) -> int:

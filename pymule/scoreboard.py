@@ -31,7 +31,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from pymule.sansio.queue import Hands
+from pymule.sansio.run import Hands
 
 __all__ = (
     "BOARD_BYTES",

@@ -21,7 +21,6 @@ from typing import Annotated, Final, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -155,6 +154,14 @@ def _socket_path(path: Path) -> Path:
     return path
 
 
+def _state_dir(path: Path) -> Path:
+    if "\0" in str(path) or (path.exists() and not path.is_dir()):
+        raise ValueError(
+            f"found {str(path)!r}; allowed: a directory, there or to be made"
+        )
+    return path
+
+
 def _touched(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError(f"found {str(path)!r}; allowed: a path, there or not")
@@ -232,16 +239,6 @@ def _limit_order(value: int) -> int:
     return 2**63 if value == resource.RLIM_INFINITY else value
 
 
-def _durability(value: object) -> object:
-    if value in ("process", "disk"):
-        raise ValueError(
-            f"found {value!r}, not available in this version; allowed: 'memory'"
-        )
-    if value != "memory":
-        raise ValueError(f"found {value!r}; allowed: 'memory'")
-    return value
-
-
 def _farm_name(name: str) -> str:
     if not FARM_NAME.fullmatch(name):
         raise ValueError(
@@ -273,6 +270,7 @@ _Permissions = Annotated[int, PlainValidator(_permissions)]
 _Path = Annotated[Path, AfterValidator(_under_base)]
 _Directory = Annotated[_Path, AfterValidator(_directory)]
 _Socket = Annotated[_Path, AfterValidator(_socket_path)]
+_State = Annotated[_Path, AfterValidator(_state_dir)]
 _Touched = Annotated[_Path, AfterValidator(_touched)]
 _Program = Annotated[_Text, AfterValidator(_program)]
 _Variable = Annotated[_Text, AfterValidator(_variable)]
@@ -288,9 +286,9 @@ class _Section(BaseModel):
 class QueueConfig(_Section):
     """How one queue keeps, bounds and retries its messages."""
 
-    durability: Annotated[
-        Literal["memory", "process", "disk"], BeforeValidator(_durability)
-    ] = "memory"
+    durability: Literal["memory", "process", "disk"] = "memory"
+    """What confirmed messages survive beside the death of a mule or of their sender:
+    nothing, the death of the master, or a power cut."""
     max_messages: _Count = 1_000_000
     max_bytes: _Count = 256 * 1024 * 1024
     when_full: Literal["wait", "refuse"] = "wait"
@@ -298,6 +296,11 @@ class QueueConfig(_Section):
     max_crashes: _Attempts = 3
     backoff_s: _Pause = 0.5
     backoff_max_s: Annotated[_Pause, Field(validate_default=True)] = 60.0
+    jitter: Annotated[float, Strict(), Field(ge=0, le=1)] = 1.0
+    """Which part of a backoff is drawn at random."""
+    dead_max_messages: Annotated[int, Strict(), Field(ge=0, lt=2**63)] = 10_000
+    dedupe_s: _Pause = 600.0
+    """How long a ``message_id`` is remembered."""
 
     @field_validator("backoff_max_s")
     @classmethod
@@ -381,6 +384,10 @@ class Settings(_Section):
             validate_default=True,
         ),
     ]
+    state_dir: _State | None = None
+    """Where the journal is; required as soon as one queue is not in memory."""
+    on_damage: Literal["refuse", "salvage"] = "refuse"
+    """What to do at the start with a journal that is damaged."""
     socket_mode: _Permissions = 0o660
     socket_group: _Group | None = None
     allow_users: tuple[_User, ...] = ()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pymule.sansio.queue import Hands
+from pymule.sansio.run import Hands
 from pymule.scoreboard import (
     BOARD_BYTES,
     IN_HAND,

@@ -14,9 +14,9 @@ from pymule.master.listener import Credentials
 from pymule.master.logs import log
 from pymule.sansio.batch import Batch
 from pymule.sansio.functions import is_function
-from pymule.sansio.options import check_options
-from pymule.sansio.queue import SenderId
+from pymule.sansio.options import MessageOptions, check_options
 from pymule.sansio.router import Answer, Router
+from pymule.sansio.run import SenderId
 from pymule.sansio.session import choose_version
 from pymule.sansio.submissions import SubmissionLog
 from pymule.sansio.target import Target
@@ -28,6 +28,21 @@ _LOGGER: Final = logging.getLogger("pymule.master")
 
 _REMEMBERED_CLIENTS: Final = 10_000
 _REMEMBERED_S: Final = 600.0
+
+
+class Sender:
+    """A client as the router knows it: over all its connections.
+
+    Args:
+        number: What the router calls it.
+    """
+
+    def __init__(self, number: SenderId) -> None:
+        self.number = number
+        self.log = SubmissionLog()
+        # Its connection now; without one, when it left.
+        self.peer: ClientPeer | None = None
+        self.left_at = 0.0
 
 
 class ClientPeer:
@@ -42,7 +57,7 @@ class ClientPeer:
         self.connection: Connection | None = None
         self.name = ""
         self.client = ""
-        self.log = SubmissionLog()
+        self.sender = Sender(number)
         self.is_open = False
         # Answers that leave at the end of the turn.
         self.confirms: list[tuple[int, int, int]] = []
@@ -65,14 +80,22 @@ class Clients:
         self._welcome = welcome
         self._numbers = itertools.count(1)
         self._unflushed: dict[ClientPeer, None] = {}
-        # Of clients that are away: when they left, and what was accepted from them.
-        self._away: OrderedDict[str, tuple[float, SubmissionLog]] = OrderedDict()
+        # Those that may be answered, and among them the clients that are away.
+        self._senders: dict[SenderId, Sender] = {}
+        self._away: OrderedDict[str, Sender] = OrderedDict()
 
     def add(self, sock: socket.socket, credentials: Credentials) -> ClientPeer:
         """Somebody connected."""
         peer = ClientPeer(next(self._numbers), sock, credentials)
         self.peers[peer.number] = peer
         return peer
+
+    def _recognize(self, peer: ClientPeer, client: str) -> None:
+        """Let *peer* be the sender that *client* was before."""
+        peer.client = client
+        peer.sender = self._away.pop(client, peer.sender)
+        peer.sender.peer = peer
+        self._senders[peer.sender.number] = peer.sender
 
     def greet(self, peer: ClientPeer, hello: Hello) -> None:
         """Answer HELLO.
@@ -91,9 +114,8 @@ class Clients:
                 # It came back before its old connection was seen to be dead.
                 self.remove(other)
                 other.connection.close("this client has connected again")
-        peer.client = client
+        self._recognize(peer, client)
         peer.name = str(hello.value.get("name", ""))[:64]
-        peer.log = self._away.pop(client, (0.0, peer.log))[1]
         peer.is_open = True
         if peer.connection is None:
             raise AssertionError("it said hello")
@@ -103,14 +125,19 @@ class Clients:
         """A client left; remember for a while what was accepted from it."""
         if self.peers.pop(peer.number, None) is None:
             return
-        self._router.sender_gone(peer.number)
-        if len(peer.log):
-            now = time.monotonic()
-            self._away[peer.client] = now, peer.log
-            while len(self._away) > _REMEMBERED_CLIENTS or (
-                next(iter(self._away.values()))[0] < now - _REMEMBERED_S
-            ):
-                self._away.popitem(last=False)
+        sender = peer.sender
+        self._router.sender_gone(sender.number)
+        sender.peer = None
+        if not len(sender.log):
+            self._senders.pop(sender.number, None)
+            return
+        sender.left_at = now = time.monotonic()
+        self._away[peer.client] = sender
+        while len(self._away) > _REMEMBERED_CLIENTS or (
+            next(iter(self._away.values())).left_at < now - _REMEMBERED_S
+        ):
+            _, forgotten = self._away.popitem(last=False)
+            del self._senders[forgotten.number]
 
     def submit(self, peer: ClientPeer, submit: Submit) -> None:
         """Take messages from a client.
@@ -119,15 +146,19 @@ class Clients:
             RemoteProtocolError: The batch is malformed.
         """
         batch = Batch.received(submit.count, submit.payload)
-        peer.log.forget_below(submit.floor)
+        sender = peer.sender
+        sender.log.forget_below(submit.floor)
         try:
-            target = self._check(submit)
+            target, asked = self._check(submit)
         except RefusedError as exc:
-            self.answer((peer.number, submit.sequence, submit.count, exc))
+            self.answer((sender.number, submit.sequence, submit.count, exc))
             return
         if is_function(target):
             self.on_function(target)
-        for piece in peer.log.split(submit.sequence, submit.count):
+        now = time.monotonic()
+        for piece in sender.log.split(submit.sequence, submit.count):
+            if piece.is_pending:
+                continue
             if piece.first_id is not None:
                 self._confirm(peer, piece.sequence, piece.count, piece.first_id)
                 continue
@@ -136,21 +167,22 @@ class Clients:
                 first = piece.sequence - submit.sequence
                 part = Batch(piece.count, batch.part(first, piece.count))
             self._router.submit(
-                peer.number,
+                sender.number,
                 piece.sequence,
                 target,
                 part,
                 submit.options,
-                time.monotonic(),
+                now,
+                asked.due_at(now, time.time()) if submit.options else None,
             )
             self.take_answers()
 
-    def _check(self, submit: Submit) -> str:
+    def _check(self, submit: Submit) -> tuple[str, MessageOptions]:
         if self.is_draining:
             raise DrainingError
-        check_options(submit.options, submit.count)
+        asked = check_options(submit.options, submit.count)
         try:
-            return str(Target.for_message(submit.target))
+            return str(Target.for_message(submit.target)), asked
         except ValueError as exc:
             raise RemoteProtocolError(str(exc)) from exc
 
@@ -160,10 +192,19 @@ class Clients:
             self.answer(answer)
 
     def answer(self, answer: Answer) -> None:
-        """Tell a sender about its messages, if it is still there."""
-        sender, sequence, count, result = answer
-        peer = self.peers.get(sender)
-        if peer is None or peer.connection is None:
+        """Tell a sender about its messages, now or when it is back."""
+        number, sequence, count, result = answer
+        sender = self._senders.get(number)
+        if sender is None:
+            return
+        peer = sender.peer
+        if result is None:
+            sender.log.taken(sequence, count)
+        elif isinstance(result, RefusedError):
+            sender.log.refused(sequence)
+        else:
+            sender.log.accepted(sequence, count, result)
+        if peer is None or peer.connection is None or result is None:
             return
         if isinstance(result, RefusedError):
             # Answers keep their order, so the confirms before it leave first.
@@ -171,7 +212,6 @@ class Clients:
             detail = result.to_detail()
             peer.connection.send(Refuse(sequence, count, result.code, detail))
             return
-        peer.log.accepted(sequence, count, result)
         self._confirm(peer, sequence, count, result)
 
     def _confirm(

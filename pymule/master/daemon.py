@@ -31,6 +31,7 @@ from pymule.master.locks import LOCK_DEADLINE, Locks
 from pymule.master.logs import LogSink, log
 from pymule.master.mules import Mules
 from pymule.master.notify import Notifier
+from pymule.master.outflow import ROUTER_ALARMS, Outflow
 from pymule.master.plan import Plan, farm_names
 from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
@@ -40,6 +41,7 @@ from pymule.sansio.functions import is_function
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.supervision import MuleState
+from pymule.sansio.upkeep import Upkeep
 from pymule.sansio.verbs import JsonObject
 from pymule.version import VERSION
 
@@ -112,6 +114,10 @@ class Master:
             process_gone=self.locks.process_gone,
             is_congested=sink.is_congested if sink is not None else _never,
         )
+        self.upkeep = Upkeep(self.router)
+        self.outflow = Outflow(
+            self.router, self.mules.links, self._ticker, self._pump, self._broke
+        )
         self.connections = Connections(
             self._loop,
             self.clients,
@@ -131,6 +137,8 @@ class Master:
         self._stopping: asyncio.Event = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
         self._left_behind = 0
+        # What ended the master, if nobody asked it to stop.
+        self._fault: Exception | None = None
         self._touch = TouchReload(self.filemon, self._is_reloading, self.reload)
 
     def _is_reloading(self) -> bool:
@@ -175,9 +183,13 @@ class Master:
         """Run until :meth:`stop`; tell whether the end was clean.
 
         Clean is: no mule had to be killed, and no message was left behind.
+
+        Raises:
+            JournalError: The journal cannot be used, or could not any more.
         """
         self._catch_signals()
         self._open_queues(self.plan)
+        self.outflow.open(self.plan, self.upkeep)
         self._acceptor = Acceptor(
             self._loop, self._claim.socket, self.connections.accepted
         )
@@ -203,6 +215,8 @@ class Master:
             await self._stop()
         finally:
             await self._close()
+        if self._fault is not None:
+            raise self._fault
         return not self.mules.killed_count and not self._left_behind
 
     async def _announce(self) -> None:
@@ -217,6 +231,11 @@ class Master:
         up = sum(started.result() for started in waits)
         log(_LOGGER, logging.INFO, "pymuled ready", mules=len(waits), up=up)
         self._notifier.ready(f"{up} of {len(waits)} mules up")
+
+    def _broke(self, error: Exception) -> None:
+        """The journal cannot be written any more: nothing can be promised."""
+        self._fault = error
+        self.stop(at_once=True)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Finish what is in hand and end; *at_once*, or asked again: kill."""
@@ -244,7 +263,7 @@ class Master:
     def _count_left_behind(self) -> int:
         left = 0
         for queue in self.router.queues.values():
-            count = queue.count
+            count = queue.unkept
             left += count
             if count:
                 log(
@@ -263,6 +282,7 @@ class Master:
         self.signals.close()
         self._ticker.close()
         await self.filemon.close()
+        await self.outflow.close()
         for peer in list(self.clients.peers.values()):
             if peer.connection is not None:
                 peer.connection.close("the master stops")
@@ -403,7 +423,7 @@ class Master:
 
     def _open_queues(self, plan: Plan) -> None:
         for name, queue in plan.queues.items():
-            self.router.open_queue(name, queue.limits, queue.policy)
+            self.router.open_queue(name, queue.limits, queue.policy, queue.keeping)
 
     def _close_queues(self, plan: Plan) -> None:
         for name, queue in list(self.router.queues.items()):
@@ -430,6 +450,9 @@ class Master:
             self._feed_watchdog()
         elif kind in PATIENCE:
             self.connections.due(kind, number)
+        elif kind in ROUTER_ALARMS:
+            self.router.alarm(ROUTER_ALARMS[kind], number)
+            self._pump()
         elif kind == LOCK_DEADLINE:
             self.locks.due(number)
         elif not self.signals.due(kind, number):
@@ -446,8 +469,7 @@ class Master:
 
     def _pump(self) -> None:
         """Do what the router has decided since the last time."""
-        for link, run in self.router.deliveries():
-            self.mules.links.deliver(link, run)
+        self.outflow.run()
         self.signals.flush()
         # The work leaves before the receipt.
         self.mules.links.flush_all()

@@ -90,7 +90,8 @@ class Functions:
         """Somebody calls the function *target*: let it wait if it may come yet."""
         queue = self._router.queues.get(target)
         if (queue is None or queue.is_closed) and self._is_starting():
-            self._router.open_queue(target, _NO_ROOM, self._queue().policy)
+            plan = self._queue()
+            self._router.open_queue(target, _NO_ROOM, plan.policy, plan.keeping)
 
     def settle(self) -> None:
         """Close the queues of functions that no mule has, once all are up.
@@ -111,4 +112,4 @@ class Functions:
     def _open(self, targets: list[str]) -> None:
         plan = self._queue()
         for target in targets:
-            self._router.open_queue(target, plan.limits, plan.policy)
+            self._router.open_queue(target, plan.limits, plan.policy, plan.keeping)

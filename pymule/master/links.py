@@ -18,11 +18,10 @@ from pymule.master.logs import log
 from pymule.master.signals import Signals, link_receiver, send_error
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.link import LinkId
-from pymule.sansio.queue import Run
 from pymule.sansio.router import Router
+from pymule.sansio.run import Run
 from pymule.sansio.session import Role, Session, choose_version
 from pymule.sansio.supervision import MuleState
-from pymule.sansio.target import MessageId
 from pymule.sansio.verbs import (
     Ack,
     Call,
@@ -45,7 +44,6 @@ __all__ = ("Links",)
 
 _LOGGER: Final = logging.getLogger("pymule.master")
 
-_RETRY: Final = "retry"
 _LINGER: Final = "linger"
 
 
@@ -56,7 +54,7 @@ class Links:
         loop: Where they live.
         router: Has what the mules tell of messages.
         signals: Has what they tell of signals.
-        ticker: Has the deadlines of retries and of lost links.
+        ticker: Has the deadlines of lost links.
         harakiri: Watches those that are given messages.
         functions: Has what they tell of functions.
         welcome: Returns the limits that WELCOME tells.
@@ -120,11 +118,7 @@ class Links:
         self._ticker.disarm((_LINGER, running.link))
 
     def due(self, kind: str, number: int, now: float) -> None:
-        """A deadline of a link or of a message has come."""
-        if kind == _RETRY:
-            self._router.retry_due(MessageId(number))
-            self._pump()
-            return
+        """A deadline of a link has come."""
         found = self._running.get(LinkId(number))
         if found is None:
             return
@@ -137,9 +131,9 @@ class Links:
 
     def deliver(self, link: LinkId, run: Run) -> None:
         """Send what the router has leased to a mule."""
-        generation, running = self._running[link]
-        connection = running.connection
-        if connection is None or connection.is_closed:
+        found = self._running.get(link)
+        connection = found[1].connection if found else None
+        if found is None or connection is None or connection.is_closed:
             # It died; what it was given comes back with the news of that.
             return
         deliver = Deliver(
@@ -153,7 +147,7 @@ class Links:
         )
         connection.send_bytes(deliver.pack())
         self._unflushed[connection] = None
-        self._harakiri.watch(generation, link)
+        self._harakiri.watch(found[0], link)
 
     def dispatched(self, link: LinkId) -> None:
         """A mule was given a signal."""
@@ -260,7 +254,7 @@ class Links:
 
     def _nacked(self, link: LinkId, nack: Nack) -> None:
         try:
-            retry = self._router.nack(
+            self._router.nack(
                 link,
                 nack.id,
                 nack.attempt,
@@ -272,9 +266,6 @@ class Links:
             )
         except LeaseLostError as exc:
             log(_LOGGER, logging.WARNING, "late nack", error=exc)
-            return
-        if retry is not None:
-            self._ticker.arm((_RETRY, retry.id), time.monotonic() + retry.delay)
 
     def connection_failed(self, running: Process, reason: Exception | None) -> None:
         """The link of a mule is closed: a mule without one is of no use."""

@@ -17,7 +17,8 @@ from pymule.config import (
 from pymule.master.generation import MuleSpec
 from pymule.master.listener import AccessRule
 from pymule.sansio.delivery import DeliveryPolicy
-from pymule.sansio.queue import Limits
+from pymule.sansio.queue import Keeping, Limits
+from pymule.sansio.record import Durability
 from pymule.sansio.supervision import RestartPolicy
 from pymule.sansio.target import MuleId
 
@@ -31,6 +32,7 @@ _MASTERS_OWN: Final = (
     "WATCHDOG_PID",
 )
 _AT_START: Final = (
+    "state_dir",
     "socket",
     "socket_mode",
     "socket_group",
@@ -60,6 +62,7 @@ class QueuePlan:
 
     limits: Limits
     policy: DeliveryPolicy
+    keeping: Keeping = Keeping()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Plan:
     # Of each function that a mule has.
     function: QueuePlan = QueuePlan(Limits(), DeliveryPolicy())
     allow_pickle: bool = False
+    state_dir: Path | None = None
+    on_damage: str = "refuse"
     patience: Patience = Patience()
     # Settings that count at the start only, to tell when a reload changes them.
     at_start: Mapping[str, object] = field(default_factory=dict)
@@ -111,6 +116,8 @@ def make_plan(
         restarts=RestartPolicy(),
         function=_queue_plan(settings.shared),
         allow_pickle=settings.allow_pickle,
+        state_dir=settings.state_dir,
+        on_damage=settings.on_damage,
         touch_reload=tuple(map(str, settings.touch_reload)),
         at_start={key: getattr(settings, key) for key in _AT_START},
     )
@@ -147,6 +154,10 @@ def _queue_plan(config: QueueConfig) -> QueuePlan:
             config.max_crashes,
             config.backoff_s,
             config.backoff_max_s,
+            config.jitter,
+        ),
+        Keeping(
+            Durability(config.durability), config.dead_max_messages, config.dedupe_s
         ),
     )
 

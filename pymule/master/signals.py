@@ -25,7 +25,7 @@ from pymule.master.sources import Sources
 from pymule.master.ticker import Deadline, Ticker
 from pymule.master.wallclock import WallClock
 from pymule.sansio.link import LinkId
-from pymule.sansio.queue import SenderId
+from pymule.sansio.run import SenderId
 from pymule.sansio.signals import (
     SIGNALS,
     Dispatch,

@@ -2,10 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from pymule.sansio.options import MessageOptions
 from pymule.sansio.target import MessageId
 
 __all__ = (
@@ -20,6 +21,9 @@ __all__ = (
 
 MAX_ERRORS: Final = 10
 """Failures of one message that are kept; of further ones the oldest go."""
+
+# What a sender may ask for instead of the queue's rule, under the same name.
+_ASKED: Final = ("max_attempts", "max_crashes", "backoff_s", "backoff_max_s", "jitter")
 
 
 class DeadReason(Enum):
@@ -54,12 +58,25 @@ class DeliveryPolicy:
         backoff_s: Longest wait before the second attempt, in seconds; doubled for
             each one after.
         backoff_max_s: Longest wait before any attempt, in seconds.
+        jitter: Which part of a wait is drawn, from 0 to 1. The whole wait is, unless
+            told otherwise ("full jitter"), so that messages which failed together do
+            not come back together.
     """
 
     max_attempts: int = 5
     max_crashes: int = 3
     backoff_s: float = 0.5
     backoff_max_s: float = 60.0
+    jitter: float = 1.0
+
+    def adjusted(self, asked: MessageOptions) -> "DeliveryPolicy":
+        """Return the policy for a message whose sender asked for some of it."""
+        changes = {
+            name: value
+            for name in _ASKED
+            if (value := getattr(asked, name)) is not None
+        }
+        return replace(self, **changes) if changes else self
 
     def after_failure(
         self, attempts: int, jitter: float, delay: float | None = None
@@ -68,9 +85,7 @@ class DeliveryPolicy:
 
         Args:
             attempts: Deliveries so far, from 1.
-            jitter: In ``[0, 1)``, drawn by the caller. The whole wait is drawn
-                ("full jitter"), so that messages which failed together do not come
-                back together.
+            jitter: In ``[0, 1)``, drawn by the caller.
             delay: Seconds that the program asked for instead.
         """
         if attempts >= self.max_attempts:
@@ -79,7 +94,8 @@ class DeliveryPolicy:
             return Redeliver(delay)
         # 2.0 ** 1024 overflows; the cap is reached long before.
         longest = self.backoff_s * 2.0 ** min(attempts - 1, 64)
-        return Redeliver(min(longest, self.backoff_max_s) * jitter)
+        share = 1 - self.jitter * (1 - jitter)
+        return Redeliver(min(longest, self.backoff_max_s) * share)
 
     def after_crash(self, attempts: int, crashes: int) -> Redeliver | Bury:
         """Decide about a message whose mule died, for the *crashes*th time.
@@ -104,6 +120,7 @@ class DeadLetter:
             ``traceback``; any may be missing.
         accepted_at: When the message was queued, monotonic seconds.
         died_at: When it was given up, monotonic seconds.
+        is_kept: Whether a journal has it.
     """
 
     id: MessageId
@@ -116,6 +133,7 @@ class DeadLetter:
     errors: tuple[dict[str, object], ...]
     accepted_at: float
     died_at: float
+    is_kept: bool = False
 
     @property
     def error(self) -> dict[str, object]:
@@ -135,7 +153,7 @@ class DeadLetters:
         self, max_messages: int = 10_000, max_bytes: int = 64 * 1024 * 1024
     ) -> None:
         self._letters: OrderedDict[MessageId, DeadLetter] = OrderedDict()
-        self._max_messages = max_messages
+        self.max_messages = max_messages
         self._max_bytes = max_bytes
         self.bytes = 0
         # Letters that had to leave, counted because nothing is dropped silently.
@@ -147,13 +165,34 @@ class DeadLetters:
     def __iter__(self) -> Iterator[DeadLetter]:
         return iter(self._letters.values())
 
-    def add(self, letter: DeadLetter) -> None:
-        """Keep *letter*, and let the oldest go while there are too many."""
+    def add(self, letter: DeadLetter) -> list[MessageId]:
+        """Keep *letter*; return those that had to leave, the oldest first."""
         self._letters[letter.id] = letter
         self.bytes += len(letter.body)
-        while len(self) > self._max_messages or (
+        return self.shrink()
+
+    def shrink(self) -> list[MessageId]:
+        """Let the oldest go while there are too many; return which."""
+        gone = []
+        while len(self) > self.max_messages or (
             self.bytes > self._max_bytes and len(self) > 1
         ):
-            _, oldest = self._letters.popitem(last=False)
-            self.bytes -= len(oldest.body)
+            oldest = next(iter(self._letters))
+            self.remove(oldest)
             self.dropped += 1
+            gone.append(oldest)
+        return gone
+
+    def get(self, message: MessageId) -> DeadLetter | None:
+        """Return the letter of *message*, if it is here."""
+        return self._letters.get(message)
+
+    def remove(self, message: MessageId) -> DeadLetter:
+        """Take the letter of *message* out.
+
+        Raises:
+            KeyError: It is not here.
+        """
+        letter = self._letters.pop(message)
+        self.bytes -= len(letter.body)
+        return letter

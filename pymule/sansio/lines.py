@@ -12,16 +12,23 @@ What always holds: a queue reserves at most one link, and a link is reserved by 
 most one queue, which has a suspect that the link has credit for.
 """
 
+from pymule.sansio.expiry import Expiry
 from pymule.sansio.link import Lane, Link, LinkId
-from pymule.sansio.queue import Queue, Run
+from pymule.sansio.queue import Queue
+from pymule.sansio.run import Place, Run
 
 __all__ = ("Lines",)
 
 
 class Lines:
-    """The lines of all queues."""
+    """The lines of all queues.
 
-    def __init__(self) -> None:
+    Args:
+        expiry: Watches what waits and has an end.
+    """
+
+    def __init__(self, expiry: Expiry) -> None:
+        self._expiry = expiry
         self._hot: dict[Queue, None] = {}
 
     def wake(self, queue: Queue) -> None:
@@ -34,7 +41,7 @@ class Lines:
         reserver = lane.link.reserved_by
         if reserver is not None and limit <= lane.delivered:
             # The link may not be able to take the suspect any more.
-            self._unreserve(reserver)
+            self.unreserve(reserver)
             self.wake(reserver)
         self._join(lane)
 
@@ -51,7 +58,14 @@ class Lines:
                 queue.line.pop(lane, None)
         if link.reserved_by is not None:
             self.wake(link.reserved_by)
-            self._unreserve(link.reserved_by)
+            self.unreserve(link.reserved_by)
+
+    def unreserve(self, queue: Queue) -> None:
+        """Let the link that *queue* kept free, if there is one, have other work."""
+        link, queue.reserved = queue.reserved, None
+        if link is not None:
+            link.reserved_by = None
+            self._join_all(link)
 
     def serve(self) -> list[tuple[LinkId, Run]]:
         """Lease what can be; return it in the order in which to send it."""
@@ -59,6 +73,8 @@ class Lines:
         while self._hot:
             hot, self._hot = self._hot, {}
             for queue in hot:
+                if queue.is_paused:
+                    continue
                 if queue.suspects:
                     self._serve_suspects(queue, out)
                 self._serve(queue, out)
@@ -89,12 +105,9 @@ class Lines:
             if credit <= 0 or not lane.link.takes_from(queue):
                 del line[lane]
                 continue
-            run = ready[0]
-            if run.count <= credit:
-                ready.popleft()
-            else:
-                ready[0] = run.cut(credit, run.count - credit)
-                run = run.cut(0, credit)
+            run, rest = ready.take(credit)
+            if rest is not None and rest.expires_at is not None:
+                self._expiry.watch(rest)
             self._lease(lane, run, out)
 
     def _serve_suspects(self, queue: Queue, out: list[tuple[LinkId, Run]]) -> None:
@@ -102,7 +115,7 @@ class Lines:
             lane = self._free_lane(queue)
             if lane is None:
                 return
-            self._unreserve(queue)
+            self.unreserve(queue)
             lane.link.is_solo = True
             self._lease(lane, queue.suspects.popleft(), out)
 
@@ -119,14 +132,11 @@ class Lines:
             busy.link.reserved_by = queue
         return None
 
-    def _unreserve(self, queue: Queue) -> None:
-        link, queue.reserved = queue.reserved, None
-        if link is not None:
-            link.reserved_by = None
-            self._join_all(link)
-
     def _lease(self, lane: Lane, run: Run, out: list[tuple[LinkId, Run]]) -> None:
         link, queue = lane.link, run.queue
+        run.place = Place.LEASED
+        if run.expires_at is not None:
+            self._expiry.leave(run)
         run.lane_index = lane.index
         run.start = lane.delivered
         lane.delivered += run.count

@@ -4,7 +4,8 @@ from bisect import bisect_right
 from operator import attrgetter
 from typing import Final, NewType
 
-from pymule.sansio.queue import Queue, Run
+from pymule.sansio.queue import Queue
+from pymule.sansio.run import Run
 
 __all__ = ("Lane", "Link", "LinkId")
 

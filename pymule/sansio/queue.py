@@ -1,166 +1,25 @@
-"""What waits: runs of messages, and the queue of one target."""
+"""The queue of one target: what it has, and how much it may have."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from pymule.sansio.batch import Batch
+from pymule.sansio.dedupe import SeenIds
 from pymule.sansio.delivery import DeadLetters, DeliveryPolicy
+from pymule.sansio.key_order import KeyOrder
+from pymule.sansio.ledger import Ledger
+from pymule.sansio.ready import ReadyLine
+from pymule.sansio.record import Durability
+from pymule.sansio.run import BATCH_OVERHEAD_BYTES, Parked, Run
 from pymule.sansio.target import MessageId
 
 if TYPE_CHECKING:
     from pymule.sansio.link import Lane, Link
 
-__all__ = (
-    "BATCH_OVERHEAD_BYTES",
-    "Hands",
-    "Limits",
-    "Parked",
-    "Queue",
-    "Run",
-    "SenderId",
-)
-
-SenderId = int
-"""Whom to answer: a number that the daemon gives each connection."""
-
-BATCH_OVERHEAD_BYTES: Final = 512
-"""What a batch costs the master beside its payload, so that a flood of tiny batches
-meets ``max_bytes`` before it fills the memory. Measured: 430 on CPython 3.11."""
-
-# How far from the front a run that comes back looks for its place.
-_REQUEUE_DEPTH: Final = 64
-
-
-class Run:
-    """Neighbouring messages of one batch that share their history.
-
-    Args:
-        queue: Where they belong.
-        batch: Where their bodies are.
-        first: Index in the batch of the first of them.
-        count: How many, from 1.
-        first_id: Id of the first; the others follow.
-    """
-
-    __slots__ = (
-        "at",
-        "attempts",
-        "batch",
-        "count",
-        "crashes",
-        "error",
-        "first",
-        "first_id",
-        "lane_index",
-        "options",
-        "queue",
-        "start",
-    )
-
-    def __init__(
-        self, queue: "Queue", batch: Batch, first: int, count: int, first_id: int
-    ) -> None:
-        self.queue = queue
-        self.batch = batch
-        self.first = first
-        self.count = count
-        self.first_id = first_id
-        # Attempts and crashes that are over.
-        self.attempts = 0
-        self.crashes = 0
-        self.options = b""
-        # When it was accepted, monotonic seconds.
-        self.at = 0.0
-        # What the last failure told.
-        self.error: dict[str, object] | None = None
-        # While leased: in which lane, and the position of the first message there.
-        self.lane_index = 0
-        self.start = 0
-
-    @property
-    def end_id(self) -> int:
-        """The id after the last one."""
-        return self.first_id + self.count
-
-    @property
-    def payload(self) -> bytes:
-        """The bodies, laid out as a batch of their own."""
-        return self.batch.part(self.first, self.count)
-
-    def cut(self, offset: int, count: int) -> "Run":
-        """Return *count* messages from *offset* as a run of the same history."""
-        run = Run(
-            self.queue, self.batch, self.first + offset, count, self.first_id + offset
-        )
-        run.attempts = self.attempts
-        run.crashes = self.crashes
-        run.options = self.options
-        run.at = self.at
-        run.error = self.error
-        run.lane_index = self.lane_index
-        run.start = self.start + offset
-        return run
-
-    def sort_out(self, hands: "Hands") -> "tuple[Run | None, list[Run], list[Run]]":
-        """Split a leased run: what nobody touched, what was in hand, what was done.
-
-        Those in hand come one by one, from the last to the first.
-        """
-        end = self.start + self.count
-        held = sorted((p for p in hands.held if self.start <= p < end), reverse=True)
-        taken = min(max(hands.taken, self.start, *(p + 1 for p in held)), end)
-        untouched = None
-        if taken < end:
-            untouched = self.cut(taken - self.start, end - taken)
-        done = []
-        for position in [*held, self.start - 1]:
-            if taken > position + 1:
-                after = position + 1 - self.start
-                done.append(self.cut(after, taken - position - 1))
-            taken = position
-        return untouched, [self.cut(p - self.start, 1) for p in held], done
-
-
-@dataclass(slots=True)
-class Parked:
-    """Messages that wait for room before they are confirmed."""
-
-    sender: SenderId
-    sequence: int
-    batch: Batch
-    first: int
-    count: int
-    options: bytes
-    # When it was submitted, monotonic seconds.
-    at: float
-
-    def first_one(self) -> "Parked":
-        """Return the first message alone."""
-        return replace(self, count=1)
-
-    def without(self, count: int) -> "Parked":
-        """Return what is left when the first *count* messages are taken."""
-        return replace(
-            self,
-            sequence=self.sequence + count,
-            first=self.first + count,
-            count=self.count - count,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Hands:
-    """What the scoreboard of a dead mule says of one lane.
-
-    Args:
-        taken: Position after the last message that a consumer took.
-        held: Positions of the messages that consumers had in hand.
-    """
-
-    taken: int
-    held: frozenset[int]
+__all__ = ("Keeping", "Limits", "Queue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +29,7 @@ class Limits:
     Args:
         max_messages: Queued, delayed and leased together; from 1.
         max_bytes: Memory for them, in bytes: bodies, 4 bytes for each message and
-            :data:`BATCH_OVERHEAD_BYTES` for each batch.
+            :data:`~pymule.sansio.run.BATCH_OVERHEAD_BYTES` for each batch.
         refuses: Whether the sender is told (``when_full = "refuse"``) or waits.
     """
 
@@ -179,21 +38,51 @@ class Limits:
     refuses: bool = False
 
 
-class Queue:
-    """The messages of one target, wherever they are in their lives."""
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What a queue keeps, and for how long.
 
-    def __init__(self, name: str, limits: Limits, policy: DeliveryPolicy) -> None:
+    Args:
+        durability: What its confirmed messages survive.
+        dead_max_messages: Dead letters, at most; from 0.
+        dedupe_s: Seconds for which a ``message_id`` is remembered.
+    """
+
+    durability: Durability = Durability.MEMORY
+    dead_max_messages: int = 10_000
+    dedupe_s: float = 600.0
+
+
+class Queue:
+    """The messages of one target, wherever they are in their lives.
+
+    Args:
+        name: Of the target.
+        ledger: Is told what becomes of messages that a journal keeps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        policy: DeliveryPolicy,
+        keeping: Keeping,
+        ledger: Ledger,
+    ) -> None:
         self.name = name
         self.limits = limits
         self.policy = policy
-        self.ready: deque[Run] = deque()
+        self.keeping = keeping
+        self.ready = ReadyLine()
         # Messages in whose hands a mule died: delivered one at a time, to a mule
         # that holds nothing else, so that the next death has one suspect.
         self.suspects: deque[Run] = deque()
-        # Failed ones that wait for their next attempt, by id.
+        # Those that wait for their time, by the id of the first.
         self.delayed: dict[MessageId, Run] = {}
+        self.keys = KeyOrder()
         self.waiting: deque[Parked] = deque()
-        self.dead = DeadLetters()
+        self.dead = DeadLetters(keeping.dead_max_messages)
+        self.seen = SeenIds(keeping.dedupe_s)
         # Lanes with credit, the one that waited longest first. An OrderedDict: the
         # front of a dict costs a walk over all that left it.
         self.line: OrderedDict[Lane, None] = OrderedDict()
@@ -201,13 +90,28 @@ class Queue:
         self.reserved: Link | None = None
         # No target any more; gone for good when empty.
         self.is_closed = False
+        # Accepts, and delivers nothing.
+        self.is_paused = False
         self.count = 0
         self.leased = 0
+        # Not yet written, so not yet confirmed.
+        self.storing = 0
+        self.delayed_count = 0
         self.bytes = 0
         self.accepted = 0
         self.acked = 0
         self.failed = 0
         self.redelivered = 0
+        self.expired = 0
+        self.purged = 0
+        self.deduplicated = 0
+        self._ledger = ledger
+
+    def change(self, limits: Limits, policy: DeliveryPolicy, keeping: Keeping) -> None:
+        """Follow other rules from now on."""
+        self.limits, self.policy, self.keeping = limits, policy, keeping
+        self.seen.window_s = keeping.dedupe_s
+        self.dead.max_messages = keeping.dead_max_messages
 
     @property
     def is_empty(self) -> bool:
@@ -215,15 +119,34 @@ class Queue:
         return not self.count and not self.waiting
 
     @property
+    def blocked(self) -> int:
+        """Messages that wait for another one with their key."""
+        return self.keys.blocked
+
+    @property
     def ready_count(self) -> int:
         """Messages that a mule could have now."""
-        return self.count - self.leased - len(self.delayed)
+        return (
+            self.count - self.leased - self.storing - self.delayed_count - self.blocked
+        )
 
     @property
     def oldest_at(self) -> float | None:
         """When the oldest message that waits was accepted, monotonic seconds."""
-        runs: Iterator[Run] = (q[0] for q in (self.suspects, self.ready) if q)
+        runs = chain(self.suspects, self.ready.fronts())
         return min((run.at for run in runs), default=None)
+
+    @property
+    def unkept(self) -> int:
+        """Messages that wait and that no journal has."""
+        return sum(run.count for run in self.waiting_runs() if not run.batch.row)
+
+    def waiting_runs(self) -> Iterator[Run]:
+        """Iterate over what is not with a mule, in the order of delivery or nearly."""
+        yield from self.suspects
+        yield from self.ready
+        yield from self.keys
+        yield from self.delayed.values()
 
     def room_for(self, parked: Parked) -> int:
         """Tell how many of the *parked* messages may be accepted now."""
@@ -242,49 +165,50 @@ class Queue:
             return True
         return parked.batch.fitting(parked.first, 1, room) > 0
 
-    def accept(self, parked: Parked, count: int, first_id: int) -> None:
-        """Queue the first *count* of the *parked* messages."""
+    def accept(self, parked: Parked, count: int, first_id: int) -> Run:
+        """Take in the first *count* of the *parked* messages; return them."""
         batch, first = parked.batch, parked.first
         if count != batch.count:
             # Bytes are counted by the batch, so a part becomes one of its own.
             batch, first = Batch(count, batch.part(first, count)), 0
         run = Run(self, batch, first, count, first_id)
         run.options = parked.options
+        run.asked = parked.asked
         run.at = parked.at
-        self.bytes += len(batch.payload) + BATCH_OVERHEAD_BYTES
+        if parked.asked.ttl is not None:
+            run.expires_at = parked.at + parked.asked.ttl
+        self.charge(batch)
         self.count += count
         self.accepted += count
-        self.ready.append(run)
+        return run
 
-    def requeue(self, run: Run) -> None:
-        """Put *run* back where its age places it, which is near the front."""
-        line = self.suspects if run.crashes else self.ready
-        depth = 0
-        while depth < min(len(line), _REQUEUE_DEPTH) and (
-            line[depth].first_id < run.first_id
-        ):
-            depth += 1
-        line.insert(depth, run)
+    def charge(self, batch: Batch) -> None:
+        """Count the memory of a batch that is here from now on."""
+        self.bytes += len(batch.payload) + BATCH_OVERHEAD_BYTES
 
     def alone(self, run: Run) -> Run:
         """Return the one message of *run* in a batch of its own.
 
         Else one message that waits long would keep the bytes of its whole batch.
         """
-        payload = run.payload
+        if run.batch.count == 1:
+            return run
         copy = run.cut(0, 1)
-        copy.batch, copy.first = Batch(1, payload), 0
-        self.bytes += len(payload) + BATCH_OVERHEAD_BYTES
-        self._give_back(run)
+        copy.batch, copy.first = Batch(1, run.payload), 0
+        self.charge(copy.batch)
+        if run.batch.row:
+            self._ledger.keep(copy)
+        self._count_off(run)
         return copy
 
     def settle(self, run: Run) -> None:
         """The messages of *run* have left the queue for good."""
         self.count -= run.count
-        self._give_back(run)
+        self._count_off(run)
 
-    def _give_back(self, run: Run) -> None:
+    def _count_off(self, run: Run) -> None:
         batch = run.batch
         batch.unsettled -= run.count
         if not batch.unsettled:
             self.bytes -= len(batch.payload) + BATCH_OVERHEAD_BYTES
+        self._ledger.settled(run)

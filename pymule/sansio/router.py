@@ -28,31 +28,25 @@ from typing import Final
 
 from pymule.errors import (
     LeaseLostError,
-    QueueFullError,
     RefusedError,
     RemoteProtocolError,
     UnknownTargetError,
 )
+from pymule.sansio.alarms import Alarm, AlarmKind
 from pymule.sansio.batch import Batch
-from pymule.sansio.delivery import Bury, DeadLetter, DeadReason, DeliveryPolicy
-from pymule.sansio.lines import Lines
+from pymule.sansio.body import JsonObject
+from pymule.sansio.delivery import Bury, DeadReason, DeliveryPolicy
+from pymule.sansio.intake import Answer, Intake
+from pymule.sansio.ledger import Ledger
 from pymule.sansio.link import Lane, Link, LinkId
-from pymule.sansio.queue import Hands, Limits, Parked, Queue, Run, SenderId
+from pymule.sansio.options import read_options
+from pymule.sansio.places import Places
+from pymule.sansio.queue import Keeping, Limits, Queue
+from pymule.sansio.record import Fact
+from pymule.sansio.run import Hands, Parked, Run, SenderId
 from pymule.sansio.target import MessageId
 
-__all__ = ("Answer", "Losses", "Retry", "Router")
-
-
-Answer = tuple[SenderId, int, int, int | RefusedError]
-"""Sender, first sequence, count, and the first id, or why not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Call :meth:`Router.retry_due` for message *id* in *delay* seconds."""
-
-    id: MessageId
-    delay: float
+__all__ = ("Answer", "Losses", "Router")
 
 
 @dataclass(slots=True)
@@ -70,37 +64,54 @@ class Router:
 
     Args:
         next_id: Id of the first message.
+        next_row: Number of the first row that a journal is to keep.
     """
 
-    def __init__(self, next_id: int = 1) -> None:
+    def __init__(self, next_id: int = 1, next_row: int = 1) -> None:
         self.queues: dict[str, Queue] = {}
         self.links: dict[LinkId, Link] = {}
         # Acks, nacks and returns of what was not leased to that link.
         self.late_count = 0
-        self._next_id = next_id
-        self._delayed: dict[MessageId, Queue] = {}
-        self._answers: list[Answer] = []
-        self._lines = Lines()
-        # Where a sender's messages wait for room.
-        self._parked_of: dict[SenderId, dict[Queue, None]] = {}
+        self.next_id = next_id
+        self.ledger = Ledger(next_row)
+        self.places = Places(self.ledger)
+        self._lines = self.places.lines
+        self._intake = Intake(self.places, self._take_ids)
+
+    def _take_ids(self, count: int) -> int:
+        first_id = self.next_id
+        self.next_id += count
+        return first_id
 
     # Queues
 
-    def open_queue(self, name: str, limits: Limits, policy: DeliveryPolicy) -> None:
-        """Make the queue *name*, or give the one that exists new limits."""
+    def open_queue(
+        self,
+        name: str,
+        limits: Limits,
+        policy: DeliveryPolicy,
+        keeping: Keeping = Keeping(),  # noqa: B008  (frozen)
+    ) -> Queue:
+        """Make the queue *name*, or give the one that exists new rules."""
         queue = self.queues.get(name)
         if queue is None:
-            self.queues[name] = Queue(name, limits, policy)
-            return
-        queue.limits, queue.policy, queue.is_closed = limits, policy, False
-        self._admit(queue)
+            queue = Queue(name, limits, policy, keeping, self.ledger)
+            self.queues[name] = queue
+            return queue
+        queue.change(limits, policy, keeping)
+        queue.is_closed = False
+        gone = queue.dead.shrink()
+        if gone:
+            self.ledger.dead_gone(tuple(gone))
+        self._intake.admit(queue)
+        return queue
 
     def close_queue(self, name: str) -> int:
         """Refuse new messages for *name*; return how many are left in it."""
         queue = self.queues[name]
         queue.is_closed = True
         while queue.waiting:
-            self._refuse(queue.waiting.popleft(), self._unknown(name))
+            self._intake.refuse(queue.waiting.popleft(), self._unknown(name))
         self._forget_if_done(queue)
         return queue.count
 
@@ -119,46 +130,73 @@ class Router:
         batch: Batch,
         options: bytes,
         now: float,
+        due_at: float | None = None,
     ) -> None:
         """Take the messages of *batch* for *target*, or let them wait for room.
 
         The answers, for parts of the batch in their own time, come from
-        :meth:`take_answers`.
+        :meth:`take_answers`. Nothing is delivered before *due_at*.
+
+        Raises:
+            RemoteProtocolError: The options make no sense.
         """
-        parked = Parked(sender, sequence, batch, 0, batch.count, options, now)
+        asked = read_options(options)
+        parked = Parked(
+            sender, sequence, batch, 0, batch.count, options, asked, now, due_at
+        )
         queue = self.queues.get(target)
         if queue is None or queue.is_closed:
-            self._refuse(parked, self._unknown(target))
+            self._intake.refuse(parked, self._unknown(target))
             return
-        queue.waiting.append(parked)
-        if len(queue.waiting) == 1:
-            self._admit(queue)
-        if not queue.waiting:
-            return
-        if queue.limits.refuses:
-            self._refuse(queue.waiting.pop(), self._full(queue))
-        else:
-            self._parked_of.setdefault(sender, {})[queue] = None
+        self._intake.submit(queue, parked)
 
     def sender_gone(self, sender: SenderId) -> None:
         """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
-        for queue in self._parked_of.pop(sender, {}):
-            kept = [parked for parked in queue.waiting if parked.sender != sender]
-            queue.waiting.clear()
-            queue.waiting.extend(kept)
-            # Those behind it may need less room.
-            self._admit(queue)
+        self._intake.sender_gone(sender)
 
     def refuse_waiting(self, error: RefusedError) -> None:
         """Refuse, for *error*, all that waits for room anywhere."""
         for queue in self.queues.values():
             while queue.waiting:
-                self._refuse(queue.waiting.popleft(), error)
+                self._intake.refuse(queue.waiting.popleft(), error)
+
+    def room_made(self, queue: Queue) -> None:
+        """Messages left *queue* otherwise than by a mule's doing."""
+        self._intake.admit(queue)
+        self._forget_if_done(queue)
 
     def take_answers(self) -> list[Answer]:
         """Return what senders are to be told since the last call, in this order."""
-        answers, self._answers = self._answers, []
-        return answers
+        return self._intake.take_answers()
+
+    # The journal
+
+    def take_facts(self) -> list[Fact]:
+        """Return what a journal is to write since the last call, in this order."""
+        return self.ledger.take()
+
+    def stored(self, rows: Iterable[int]) -> None:
+        """The *rows* are written: confirm them, and let them go on."""
+        self._intake.stored(rows)
+
+    def not_stored(self, rows: Iterable[int], error: RefusedError) -> None:
+        """The *rows* cannot be written: it is as if they had never come."""
+        self._intake.not_stored(rows, error)
+
+    # Alarms
+
+    def take_alarms(self) -> dict[Alarm, float | None]:
+        """Return when :meth:`alarm` is to be called; ``None``: not any more."""
+        return self.places.alarms.take()
+
+    def alarm(self, kind: AlarmKind, number: int) -> None:
+        """The time of an alarm has come."""
+        if kind is AlarmKind.DUE:
+            self.places.due(number)
+        else:
+            queue = self.places.expired(number)
+            if queue is not None:
+                self.room_made(queue)
 
     # Links
 
@@ -216,11 +254,11 @@ class Router:
         *,
         delay: float | None,
         is_final: bool,
-        error: dict[str, object],
+        error: JsonObject,
         jitter: float,
         now: float,
-    ) -> Retry | None:
-        """A message failed; return when to try again, unless at once or never.
+    ) -> None:
+        """A message failed.
 
         Raises:
             LeaseLostError: It is not leased to that link as that attempt.
@@ -232,18 +270,15 @@ class Router:
         run = released[0]
         queue = run.queue
         queue.failed += 1
-        run.attempts += 1
-        run.error = error
-        verdict = queue.policy.after_failure(run.attempts, jitter, delay)
-        retry = None
+        run.failed(error)
+        verdict = run.policy.after_failure(run.attempts, jitter, delay)
         if is_final:
-            self._bury(run, Bury(DeadReason.REJECTED), now)
+            self.places.bury(run, Bury(DeadReason.REJECTED), now)
         elif isinstance(verdict, Bury):
-            self._bury(run, verdict, now)
+            self.places.bury(run, verdict, now)
         else:
-            retry = self._delay(queue.alone(run), verdict.delay)
+            self._try_again(queue.alone(run), verdict.delay, now)
         self._settled(link, released)
-        return retry
 
     def give_back(self, number: LinkId, first_id: int, count: int) -> None:
         """A link returns messages that no consumer has seen."""
@@ -253,13 +288,6 @@ class Router:
             self._requeue(run)
         self._settled(link, released)
 
-    def retry_due(self, message: MessageId) -> None:
-        """The wait of a failed message is over."""
-        queue = self._delayed.pop(message, None)
-        if queue is not None:
-            queue.redelivered += 1
-            self._requeue(queue.delayed.pop(message))
-
     def drain_link(self, number: LinkId) -> None:
         """Send nothing more to a link."""
         self._lines.leave(self.links[number])
@@ -268,7 +296,7 @@ class Router:
         self,
         number: LinkId,
         hands: Mapping[int, Hands],
-        error: dict[str, object],
+        error: JsonObject,
         now: float,
     ) -> Losses:
         """A mule process ended: give what it had to others.
@@ -310,9 +338,14 @@ class Router:
     def deliveries(self) -> list[tuple[LinkId, Run]]:
         """Lease what can be; return it in the order in which to send it.
 
-        Each run has its ``lane_index`` set; its attempt is ``run.attempts + 1``.
+        Each run has its ``lane_index`` set; its attempt is ``run.attempts + 1``. One
+        whose batch has a row must not leave before a journal has written the facts
+        that there are now: a crash would forget the attempt.
         """
-        return self._lines.serve()
+        deliveries = self._lines.serve()
+        for _, run in deliveries:
+            self.ledger.leased(run)
+        return deliveries
 
     # Leases
 
@@ -329,103 +362,44 @@ class Router:
     def _done(self, link: Link, run: Run) -> None:
         link.handled += run.count
         run.queue.acked += run.count
-        run.queue.settle(run)
+        self.places.settle(run)
 
     def _settled(self, link: Link, released: Iterable[Run]) -> None:
         """Use the room and the freedom that the end of some leases gave."""
         for queue in dict.fromkeys(run.queue for run in released):
             if queue.waiting:
-                self._admit(queue)
+                self._intake.admit(queue)
             if queue.is_closed:
                 self._forget_if_done(queue)
         if not link.leases:
             self._lines.freed(link)
 
-    def _crashed(
-        self, run: Run, error: dict[str, object], losses: Losses, now: float
-    ) -> None:
-        run.attempts += 1
+    def _crashed(self, run: Run, error: JsonObject, losses: Losses, now: float) -> None:
+        run.failed(error)
         run.crashes += 1
-        run.error = error
-        message = MessageId(run.first_id)
-        losses.in_hand.append(message)
-        verdict = run.queue.policy.after_crash(run.attempts, run.crashes)
+        losses.in_hand.append(run.message)
+        verdict = run.policy.after_crash(run.attempts, run.crashes)
         if isinstance(verdict, Bury):
-            losses.dead.append(message)
-            self._bury(run, verdict, now)
+            losses.dead.append(run.message)
+            self.places.bury(run, verdict, now)
             return
         run.queue.redelivered += 1
         self._requeue(run.queue.alone(run))
 
-    def _delay(self, run: Run, delay: float) -> Retry | None:
-        queue, message = run.queue, MessageId(run.first_id)
+    def _try_again(self, run: Run, delay: float, now: float) -> None:
         if delay <= 0:
-            queue.redelivered += 1
+            run.queue.redelivered += 1
             self._requeue(run)
-            return None
-        queue.delayed[message] = run
-        self._delayed[message] = queue
-        return Retry(message, delay)
+            return
+        self.ledger.changed(run, now + delay)
+        self.places.put_off(run, now + delay)
 
     def _requeue(self, run: Run) -> None:
-        run.queue.requeue(run)
-        self._lines.wake(run.queue)
-
-    def _bury(self, run: Run, verdict: Bury, now: float) -> None:
-        run.queue.dead.add(
-            DeadLetter(
-                id=MessageId(run.first_id),
-                queue=run.queue.name,
-                body=run.batch.bodies(run.first, 1)[0],
-                options=run.options,
-                attempts=run.attempts,
-                crashes=run.crashes,
-                reason=verdict.reason,
-                errors=(run.error,) if run.error else (),
-                accepted_at=run.at,
-                died_at=now,
-            )
-        )
-        run.queue.settle(run)
-
-    # Room
-
-    def _admit(self, queue: Queue) -> None:
-        """Let those in that wait for room, in the order in which they came."""
-        waiting = queue.waiting
-        while waiting:
-            parked = waiting[0]
-            count = queue.room_for(parked)
-            if count:
-                queue.accept(parked, count, self._next_id)
-                self._answers.append(
-                    (parked.sender, parked.sequence, count, self._next_id)
-                )
-                self._next_id += count
-                self._lines.wake(queue)
-            elif not queue.has_room_when_empty(parked):
-                # Waiting would never end.
-                error = QueueFullError(queue.name, queue.limits.max_bytes, "bytes")
-                self._refuse(parked.first_one(), error)
-                count = 1
-            else:
-                return
-            if count < parked.count:
-                waiting[0] = parked.without(count)
-            else:
-                waiting.popleft()
-
-    def _refuse(self, parked: Parked, error: RefusedError) -> None:
-        self._answers.append((parked.sender, parked.sequence, parked.count, error))
+        self.ledger.changed(run)
+        self.places.requeue(run)
 
     def _unknown(self, target: str) -> UnknownTargetError:
         return UnknownTargetError(target, self.targets)
-
-    def _full(self, queue: Queue) -> QueueFullError:
-        limits = queue.limits
-        if queue.count >= limits.max_messages:
-            return QueueFullError(queue.name, limits.max_messages)
-        return QueueFullError(queue.name, limits.max_bytes, "bytes")
 
     def _forget_if_done(self, queue: Queue) -> None:
         if queue.is_closed and queue.is_empty and not len(queue.dead):

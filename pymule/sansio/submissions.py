@@ -6,17 +6,32 @@ answer for. What the log knows is confirmed once more with the ids of the first 
 
 from collections import deque
 from dataclasses import dataclass
+from operator import attrgetter
 
 __all__ = ("Piece", "SubmissionLog")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Neighbouring sequences with one fate; without a *first_id* they are new."""
+    """Neighbouring sequences with one fate.
+
+    Attributes:
+        first_id: Of the messages, if they are accepted.
+        is_pending: Whether the answer is on its way, so that there is nothing to do.
+            Without both they are new.
+    """
 
     sequence: int
     count: int
     first_id: int | None
+    is_pending: bool = False
+
+    def part(self, sequence: int, count: int) -> "Piece":
+        """Return *count* of them from *sequence* on."""
+        first_id = self.first_id
+        if first_id is not None:
+            first_id += sequence - self.sequence
+        return Piece(sequence, count, first_id, self.is_pending)
 
 
 class SubmissionLog:
@@ -29,13 +44,28 @@ class SubmissionLog:
     def __init__(self) -> None:
         # In the order of their sequences, without overlap.
         self._known: deque[Piece] = deque()
+        # Taken, and not yet written: how many, by their first sequence.
+        self._pending: dict[int, int] = {}
+        # No sequence from here on is known.
+        self._end = 0
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._known) + len(self._pending)
+
+    def taken(self, sequence: int, count: int) -> None:
+        """Note that the answer for messages comes when they are written."""
+        self._pending[sequence] = count
+        self._end = max(self._end, sequence + count)
+
+    def refused(self, sequence: int) -> None:
+        """Note that messages from *sequence* on were refused."""
+        self._pending.pop(sequence, None)
 
     def accepted(self, sequence: int, count: int, first_id: int) -> None:
         """Note that messages were accepted."""
+        self._pending.pop(sequence, None)
         piece = Piece(sequence, count, first_id)
+        self._end = max(self._end, sequence + count)
         known = self._known
         if not known or known[-1].sequence < sequence:
             known.append(piece)
@@ -55,20 +85,25 @@ class SubmissionLog:
     def split(self, sequence: int, count: int) -> list[Piece]:
         """Split a submit into pieces that are known and pieces that are not."""
         end = sequence + count
-        known = self._known
-        if not known or known[-1].sequence + known[-1].count <= sequence:
+        if sequence >= self._end:
             return [Piece(sequence, count, None)]
         pieces = []
-        for piece in known:
+        for piece in self._with_pending() if self._pending else self._known:
             low = max(piece.sequence, sequence)
             high = min(piece.sequence + piece.count, end)
-            if low >= high or piece.first_id is None:
+            if low >= high:
                 continue
             if low > sequence:
                 pieces.append(Piece(sequence, low - sequence, None))
-            first_id = piece.first_id + low - piece.sequence
-            pieces.append(Piece(low, high - low, first_id))
+            pieces.append(piece.part(low, high - low))
             sequence = high
         if sequence < end:
             pieces.append(Piece(sequence, end - sequence, None))
         return pieces
+
+    def _with_pending(self) -> list[Piece]:
+        pending = [
+            Piece(sequence, count, None, is_pending=True)
+            for sequence, count in self._pending.items()
+        ]
+        return sorted((*self._known, *pending), key=attrgetter("sequence"))

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from pymule.errors import RemoteProtocolError
 from pymule.mule.inbox import Hand, Lane, LoopWaiter, ThreadWaiter
 from pymule.sansio.batch import pack_bodies
-from pymule.sansio.queue import Hands
+from pymule.sansio.run import Hands
 from pymule.sansio.verbs import Deliver
 from pymule.scoreboard import Scoreboard
 from tests.conftest import MS

@@ -8,8 +8,9 @@ from pymule.errors import QueueFullError, UnknownTargetError
 from pymule.sansio.batch import unpack_bodies
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import Link, LinkId
-from pymule.sansio.queue import BATCH_OVERHEAD_BYTES, Hands, Limits, Run
-from pymule.sansio.router import Losses, Retry, Router
+from pymule.sansio.queue import Limits
+from pymule.sansio.router import Losses, Router
+from pymule.sansio.run import BATCH_OVERHEAD_BYTES, Hands, Run
 from pymule.sansio.target import MessageId
 
 __all__ = (
@@ -230,7 +231,7 @@ class RouterModel:
         jitter: float,
         *,
         is_final: bool,
-    ) -> Retry | None:
+    ) -> float | None:
         message.queue.failed += 1
         if is_final:
             message.attempts += 1
@@ -246,7 +247,7 @@ class RouterModel:
             message.go_back()
             return None
         message.leave(Place.DELAYED)
-        return Retry(MessageId(message.id), delay)
+        return 1.0 + delay
 
     @property
     def busy(self) -> list[LinkId]:

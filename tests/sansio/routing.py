@@ -1,10 +1,12 @@
 """Short words for what the tests of the router do again and again."""
 
+from pymule.sansio.alarms import AlarmKind
 from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import LinkId
-from pymule.sansio.queue import Hands, Limits
-from pymule.sansio.router import Answer, Losses, Retry, Router
+from pymule.sansio.queue import Limits
+from pymule.sansio.router import Answer, Losses, Router
+from pymule.sansio.run import Hands
 
 __all__ = ("Desk",)
 
@@ -67,8 +69,9 @@ class Desk:
         *,
         delay: float | None = 0.0,
         is_final: bool = False,
-    ) -> Retry | None:
-        return self.router.nack(
+    ) -> float | None:
+        """Nack; return how long the message waits now."""
+        self.router.nack(
             link,
             message,
             attempt,
@@ -78,6 +81,11 @@ class Desk:
             jitter=0.5,
             now=9.0,
         )
+        at = self.router.take_alarms().get((AlarmKind.DUE, message))
+        return None if at is None else at - 9.0
+
+    def due(self, message: int) -> None:
+        self.router.alarm(AlarmKind.DUE, message)
 
     def gone(self, link: LinkId, *held: int, taken: int = 0) -> Losses:
         """End a link that had these positions of lane 0 in hand."""

@@ -2,7 +2,7 @@ import pytest
 
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import LinkId
-from pymule.sansio.queue import Hands
+from pymule.sansio.run import Hands
 from tests.sansio.routing import Desk
 
 PATIENT = DeliveryPolicy(max_attempts=99, max_crashes=99)

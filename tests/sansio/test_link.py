@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import Link, LinkId
-from pymule.sansio.queue import Limits, Queue, Run
+from pymule.sansio.queue import Limits, Queue
+from pymule.sansio.run import Run
 
 QUEUE: Final = Queue("a", Limits(), DeliveryPolicy())
 

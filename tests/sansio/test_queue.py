@@ -4,14 +4,8 @@ from hypothesis import strategies as st
 
 from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeliveryPolicy
-from pymule.sansio.queue import (
-    BATCH_OVERHEAD_BYTES,
-    Hands,
-    Limits,
-    Parked,
-    Queue,
-    Run,
-)
+from pymule.sansio.queue import Limits, Queue
+from pymule.sansio.run import BATCH_OVERHEAD_BYTES, Hands, Parked, Run
 
 OVERHEAD = BATCH_OVERHEAD_BYTES
 

@@ -9,9 +9,8 @@ from pymule.errors import (
 )
 from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeadReason, DeliveryPolicy
-from pymule.sansio.queue import BATCH_OVERHEAD_BYTES, Limits
-from pymule.sansio.router import Retry
-from pymule.sansio.target import MessageId
+from pymule.sansio.queue import Limits
+from pymule.sansio.run import BATCH_OVERHEAD_BYTES
 from tests.sansio.routing import Desk
 
 # Room for two messages of one byte, or for one of six.
@@ -333,10 +332,10 @@ def test_a_nack_names_the_time_of_the_next_attempt() -> None:
     desk.submit("a", b"x")
     desk.sent()
 
-    assert desk.nack(link, 1, delay=None) == Retry(MessageId(1), 2.0)
+    assert desk.nack(link, 1, delay=None) == 2.0
 
     assert desk.sent() == []
-    desk.router.retry_due(MessageId(1))
+    desk.due(1)
     assert desk.sent() == [(1, [b"x"])]
     assert desk.nack(link, 1, attempt=2, delay=30.0) is not None
 
@@ -381,7 +380,7 @@ def test_a_rejected_message_is_dead_at_once() -> None:
     (letter,) = desk.router.queues["a"].dead
     assert (letter.id, letter.body, letter.attempts) == (2, b"y", 1)
     assert letter.reason is DeadReason.REJECTED
-    assert letter.error == {"type": "Oops"}
+    assert letter.error == {"type": "Oops", "attempt": 1}
     assert (letter.accepted_at, letter.died_at) == (0.0, 9.0)
 
 
@@ -403,7 +402,7 @@ def test_a_message_is_dead_when_its_attempts_are_spent() -> None:
 def test_an_unknown_retry_is_ignored() -> None:
     desk = Desk("a")
 
-    desk.router.retry_due(MessageId(7))
+    desk.due(7)
 
     assert desk.sent() == []
 
@@ -471,7 +470,7 @@ def test_a_message_in_whose_hands_mules_die_is_dead() -> None:
     assert [loss.in_hand for loss in losses] == [[1], [1]]
     (letter,) = desk.router.queues["a"].dead
     assert (letter.crashes, letter.reason) == (2, DeadReason.CRASHES)
-    assert letter.error == {"type": "MuleDied"}
+    assert letter.error == {"type": "MuleDied", "attempt": 2}
 
 
 def test_a_death_makes_room_for_those_who_wait() -> None:
@@ -499,15 +498,17 @@ def test_a_failed_message_does_not_keep_the_bytes_of_its_batch() -> None:
 
 def test_options_travel_with_the_messages() -> None:
     desk = Desk("a")
-    desk.router.submit(1, 1, "a", Batch.of([b"x", b"y"]), b'{"n":1}', 0.0)
+    desk.router.submit(1, 1, "a", Batch.of([b"x", b"y"]), b'{"priority":1}', 0.0)
     link = desk.link(1, "a", credit=1)
     desk.link(2, "a", credit=1)
 
     runs = [run for _, run in desk.router.deliveries()]
 
-    assert [run.options for run in runs] == [b'{"n":1}'] * 2
+    assert [run.options for run in runs] == [b'{"priority":1}'] * 2
     desk.nack(link, 1, is_final=True)
-    assert [letter.options for letter in desk.router.queues["a"].dead] == [b'{"n":1}']
+    assert [letter.options for letter in desk.router.queues["a"].dead] == [
+        b'{"priority":1}'
+    ]
 
 
 def test_a_link_may_be_allowed_more_sources() -> None:

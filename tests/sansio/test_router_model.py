@@ -14,12 +14,13 @@ from hypothesis.stateful import (
 )
 
 from pymule.errors import LeaseLostError, RemoteProtocolError
+from pymule.sansio.alarms import AlarmKind
 from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import LinkId
-from pymule.sansio.queue import Hands, Limits
-from pymule.sansio.router import Answer, Retry, Router
-from pymule.sansio.target import MessageId
+from pymule.sansio.queue import Limits
+from pymule.sansio.router import Answer, Router
+from pymule.sansio.run import Hands
 from tests.sansio.router_model import (
     Expected,
     Fate,
@@ -354,8 +355,8 @@ class RouterAgainstModel(RuleBasedStateMachine):
         number, message = self._any_lease(data)
         attempt = message.attempts + 1 + is_wrong
 
-        def nack() -> Retry | None:
-            return self.router.nack(
+        def nack() -> None:
+            self.router.nack(
                 number,
                 message.id,
                 attempt,
@@ -373,7 +374,9 @@ class RouterAgainstModel(RuleBasedStateMachine):
             return
         expected = self.model.nacked(message, delay, jitter, is_final=is_final)
 
-        assert nack() == expected
+        nack()
+
+        assert self.router.take_alarms().get((AlarmKind.DUE, message.id)) == expected
         self.compare_answers([])
 
     @precondition(lambda self: self.model.messages)
@@ -387,7 +390,7 @@ class RouterAgainstModel(RuleBasedStateMachine):
     def _retry_due(self, number: int) -> None:
         self.model.retry_due(self.model.messages[number])
 
-        self.router.retry_due(MessageId(number))
+        self.router.alarm(AlarmKind.DUE, number)
 
         self.compare_answers([])
 

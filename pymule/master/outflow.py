@@ -1,0 +1,138 @@
+"""What the router has decided, on its way out: held back until it is written.
+
+A message of a journal leaves for its mule when the journal has written that it does,
+so that no crash of the master forgets the attempt. Behind it everything else for that
+mule waits, too: the positions of a lane count messages in the order in which they leave.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from pymule.master.journal import Journal, Progress
+from pymule.master.links import Links
+from pymule.master.logs import log
+from pymule.master.plan import Plan
+from pymule.master.ticker import Deadline, Ticker
+from pymule.sansio.alarms import AlarmKind
+from pymule.sansio.link import LinkId
+from pymule.sansio.router import Router
+from pymule.sansio.run import Run
+from pymule.sansio.upkeep import Upkeep
+
+__all__ = ("ROUTER_ALARMS", "Outflow")
+
+_LOGGER: Final = logging.getLogger("pymule.master")
+
+ROUTER_ALARMS: Final = {kind.value: kind for kind in AlarmKind}
+"""The alarms of the router, by the kinds of their deadlines."""
+
+
+class Outflow:
+    """Carries the router's decisions to mules, to the journal and to the ticker.
+
+    Args:
+        router: Decides.
+        links: Carry deliveries to mules.
+        ticker: Has the router's alarms.
+        pump: Called when the journal has made something possible.
+        on_failed: Called when the journal cannot be written any more.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        links: Links,
+        ticker: Ticker[Deadline],
+        pump: Callable[[], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        self.journal: Journal | None = None
+        self._router = router
+        self._links = links
+        self._ticker = ticker
+        self._pump = pump
+        self._on_failed = on_failed
+        # By mule: what waits until the journal has come to a mark. What is left of a
+        # mule that died is let go then, to nobody.
+        self._held: dict[LinkId, deque[tuple[int, Run]]] = {}
+        self._mark = 0
+        self._written = 0
+
+    def open(self, plan: Plan, upkeep: Upkeep) -> None:
+        """Open the journal, if there is to be one, and take back what it kept.
+
+        Blocks; nothing may be going on yet.
+
+        Raises:
+            JournalError: It cannot be used.
+        """
+        if plan.state_dir is None:
+            return
+        window_s = max(q.keeping.dedupe_s for q in plan.queues.values())
+        journal = Journal(
+            plan.state_dir,
+            self.progressed,
+            self._on_failed,
+            on_damage=plan.on_damage,
+            dedupe_s=window_s,
+        )
+        recovered = journal.open()
+        found = upkeep.recover(recovered, time.monotonic())
+        log(
+            _LOGGER,
+            logging.INFO,
+            "journal open",
+            path=str(plan.state_dir),
+            epoch=recovered.epoch,
+            queued=found.queued,
+            interrupted=found.interrupted,
+            expired=found.expired,
+            dead=len(recovered.dead) + found.dead,
+        )
+        self.journal = journal
+        journal.start(asyncio.get_running_loop())
+
+    async def close(self) -> None:
+        """Write what is left, and close the journal."""
+        if self.journal is not None:
+            self.run()
+            await self.journal.close()
+
+    def run(self) -> None:
+        """Act on what the router has decided since the last time."""
+        deliveries = self._router.deliveries()
+        facts = self._router.take_facts()
+        if facts and self.journal is not None:
+            self._mark = self.journal.write(facts)
+        for link, run in deliveries:
+            if run.batch.row or link in self._held:
+                self._held.setdefault(link, deque()).append((self._mark, run))
+            else:
+                self._links.deliver(link, run)
+        for (kind, number), at in self._router.take_alarms().items():
+            deadline = kind.value, number
+            if at is None:
+                self._ticker.disarm(deadline)
+            else:
+                self._ticker.arm(deadline, at)
+
+    def progressed(self, progress: Progress) -> None:
+        """The journal has written something, or cannot."""
+        self._written = progress.written
+        self._release()
+        if progress.stored:
+            self._router.stored(progress.stored)
+        if progress.refused and progress.error is not None:
+            self._router.not_stored(progress.refused, progress.error)
+        self._pump()
+
+    def _release(self) -> None:
+        for link, held in list(self._held.items()):
+            while held and held[0][0] <= self._written:
+                self._links.deliver(link, held.popleft()[1])
+            if not held:
+                del self._held[link]

@@ -1,0 +1,205 @@
+"""How messages get into a queue, or are refused.
+
+Three things may lie between a submit and its answer: there is no room yet, and the
+message waits for some; a journal has to write it first; and it may be there already,
+under the same ``message_id``.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from pymule.errors import QueueFullError, RefusedError
+from pymule.sansio.places import Places
+from pymule.sansio.queue import Queue
+from pymule.sansio.record import Durability
+from pymule.sansio.run import Parked, Place, Run, SenderId
+
+__all__ = ("Answer", "Intake")
+
+Answer = tuple[SenderId, int, int, int | RefusedError | None]
+"""Sender, first sequence, count, and the first id, or why not; ``None`` when they are
+taken and the answer proper comes when a journal has written them."""
+
+
+@dataclass(slots=True)
+class _Storing:
+    """Messages that are being written."""
+
+    run: Run
+    due_at: float | None
+    # Sender and first sequence, of those who sent it again, too.
+    senders: list[tuple[SenderId, int]] = field(default_factory=list)
+    # Refusals of messages behind these in the same submit: answers keep their order.
+    refusals: list[Answer] = field(default_factory=list)
+
+
+class Intake:
+    """What senders have handed over and is not yet in a queue, and their answers.
+
+    Args:
+        places: Take what is accepted.
+        take_ids: Returns the first of so many new ids.
+    """
+
+    def __init__(self, places: Places, take_ids: Callable[[int], int]) -> None:
+        self._places = places
+        self._take_ids = take_ids
+        self._answers: list[Answer] = []
+        # Where a sender's messages wait for room.
+        self._parked_of: dict[SenderId, dict[Queue, None]] = {}
+        self._storing: dict[int, _Storing] = {}
+        # The last sequence, and the row, of what is being written for a sender.
+        self._tails: dict[SenderId, tuple[int, int]] = {}
+        # By queue and message_id: the row that is being written.
+        self._rows: dict[tuple[str, str], int] = {}
+
+    def take_answers(self) -> list[Answer]:
+        """Return what senders are to be told since the last call, in this order."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def submit(self, queue: Queue, parked: Parked) -> None:
+        """Take the *parked* messages, or let them wait for room."""
+        queue.waiting.append(parked)
+        if len(queue.waiting) == 1:
+            self.admit(queue)
+        if not queue.waiting:
+            return
+        if queue.limits.refuses:
+            self.refuse(queue.waiting.pop(), _full(queue))
+        else:
+            self._parked_of.setdefault(parked.sender, {})[queue] = None
+
+    def sender_gone(self, sender: SenderId) -> None:
+        """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
+        self._tails.pop(sender, None)
+        for queue in self._parked_of.pop(sender, {}):
+            kept = [parked for parked in queue.waiting if parked.sender != sender]
+            queue.waiting.clear()
+            queue.waiting.extend(kept)
+            # Those behind it may need less room.
+            self.admit(queue)
+
+    def admit(self, queue: Queue) -> None:
+        """Let those in that wait for room, in the order in which they came."""
+        waiting = queue.waiting
+        while waiting:
+            parked = waiting[0]
+            count = self._take(queue, parked)
+            if not count:
+                return
+            if count < parked.count:
+                waiting[0] = parked.without(count)
+            else:
+                waiting.popleft()
+
+    def refuse(self, parked: Parked, error: RefusedError) -> None:
+        """Tell the sender why not."""
+        answer = parked.sender, parked.sequence, parked.count, error
+        end, row = self._tails.get(parked.sender, (0, 0))
+        storing = self._storing.get(row)
+        if storing is None or end != parked.sequence:
+            self._answers.append(answer)
+            return
+        self._tails[parked.sender] = end + parked.count, row
+        storing.refusals.append(answer)
+
+    # What a journal says
+
+    def stored(self, rows: Iterable[int]) -> None:
+        """The *rows* are written: confirm them, and let them go on."""
+        for row in rows:
+            storing = self._end(row)
+            run = storing.run
+            run.queue.storing -= run.count
+            for sender, sequence in storing.senders:
+                self._answers.append((sender, sequence, run.count, run.first_id))
+            self._answers += storing.refusals
+            self._places.enter(run, storing.due_at)
+
+    def not_stored(self, rows: Iterable[int], error: RefusedError) -> None:
+        """The *rows* cannot be written: it is as if they had never come."""
+        for row in rows:
+            storing = self._end(row)
+            run = storing.run
+            queue = run.queue
+            queue.storing -= run.count
+            queue.accepted -= run.count
+            if run.asked.message_id is not None:
+                queue.seen.forget(run.asked.message_id)
+            # Nothing is to be said of a row that is not there.
+            run.batch.row = 0
+            queue.settle(run)
+            for sender, sequence in storing.senders:
+                self._answers.append((sender, sequence, run.count, error))
+            self._answers += storing.refusals
+            self.admit(queue)
+
+    def _end(self, row: int) -> _Storing:
+        storing = self._storing.pop(row)
+        message_id = storing.run.asked.message_id
+        if message_id is not None:
+            del self._rows[storing.run.queue.name, message_id]
+        return storing
+
+    # One at a time
+
+    def _take(self, queue: Queue, parked: Parked) -> int:
+        """Take in as many of the *parked* messages as possible; return how many."""
+        if parked.asked.message_id is not None and self._is_known(queue, parked):
+            return parked.count
+        count = queue.room_for(parked)
+        if count:
+            self._accept(queue, parked, count)
+            return count
+        if queue.has_room_when_empty(parked):
+            return 0
+        # Waiting would never end.
+        error = QueueFullError(queue.name, queue.limits.max_bytes, "bytes")
+        self.refuse(parked.first_one(), error)
+        return 1
+
+    def _is_known(self, queue: Queue, parked: Parked) -> bool:
+        """Answer for a message that is here already, as when it came first."""
+        message_id = str(parked.asked.message_id)
+        found = queue.seen.find(message_id, parked.at)
+        if found is None:
+            return False
+        queue.deduplicated += 1
+        row = self._rows.get((queue.name, message_id))
+        if row is None:
+            self._answers.append((parked.sender, parked.sequence, 1, found))
+        else:
+            self._storing[row].senders.append((parked.sender, parked.sequence))
+            self._answers.append((parked.sender, parked.sequence, 1, None))
+        return True
+
+    def _accept(self, queue: Queue, parked: Parked, count: int) -> None:
+        run = queue.accept(parked, count, self._take_ids(count))
+        message_id = parked.asked.message_id
+        if message_id is not None:
+            queue.seen.add(message_id, run.message, parked.at)
+        durability = queue.keeping.durability
+        if durability is Durability.MEMORY:
+            answer = parked.sender, parked.sequence, count, run.first_id
+            self._answers.append(answer)
+            self._places.enter(run, parked.due_at)
+            return
+        queue.storing += count
+        run.place = Place.STORING
+        row = self._places.ledger.store(
+            run, due_at=parked.due_at, is_synced=durability is Durability.DISK
+        )
+        sender = parked.sender, parked.sequence
+        self._storing[row] = _Storing(run, parked.due_at, [sender])
+        self._tails[parked.sender] = parked.sequence + count, row
+        if message_id is not None:
+            self._rows[queue.name, message_id] = row
+        self._answers.append((*sender, count, None))
+
+
+def _full(queue: Queue) -> QueueFullError:
+    limits = queue.limits
+    if queue.count >= limits.max_messages:
+        return QueueFullError(queue.name, limits.max_messages)
+    return QueueFullError(queue.name, limits.max_bytes, "bytes")

@@ -1,0 +1,138 @@
+"""What a mule could have now: by priority, and within one first in first out.
+
+The highest priority that has something is served first, but not for ever: a level that
+was passed over :data:`MAX_BYPASS` times has its turn. So nothing starves, and where
+all levels are full, a higher one still gets most of it.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from pymule.sansio.options import MAX_PRIORITY
+from pymule.sansio.run import Place, Run
+
+__all__ = ("MAX_BYPASS", "ReadyLine")
+
+MAX_BYPASS: Final = 16
+"""Runs of higher priorities that come before one of a lower, at most."""
+
+# How far from the front a run that comes back looks for its place.
+_REQUEUE_DEPTH: Final = 64
+# Entries that have left and are kept, beyond as many as are ready.
+_MAX_STALE: Final = 64
+
+
+class ReadyLine:
+    """The runs of one queue that are ready."""
+
+    __slots__ = ("_bypassed", "_count", "_levels", "_occupied", "_stale")
+
+    def __init__(self) -> None:
+        self._levels: list[deque[Run]] = [deque() for _ in range(MAX_PRIORITY + 1)]
+        # A bit for each level that has an entry.
+        self._occupied = 0
+        # Of each level that has an entry: how often a higher one was preferred.
+        self._bypassed = [0] * (MAX_PRIORITY + 1)
+        # Runs that are ready; and entries that left by another way, which stay until
+        # they are at the front or too many.
+        self._count = 0
+        self._stale = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Run]:
+        """Iterate from the highest priority to the lowest."""
+        for level in reversed(self._levels):
+            yield from (run for run in level if run.place is Place.READY)
+
+    def fronts(self) -> Iterator[Run]:
+        """Iterate over the first run of each priority, which is among its oldest."""
+        for level in self._levels:
+            found = next((run for run in level if run.place is Place.READY), None)
+            if found is not None:
+                yield found
+
+    def append(self, run: Run) -> None:
+        """Let *run* be the last of its priority."""
+        run.place = Place.READY
+        priority = run.asked.priority
+        self._levels[priority].append(run)
+        self._occupied |= 1 << priority
+        self._count += 1
+
+    def put_back(self, run: Run) -> None:
+        """Put *run* where its age places it, which is near the front."""
+        run.place = Place.READY
+        level = self._levels[run.asked.priority]
+        depth = 0
+        while depth < min(len(level), _REQUEUE_DEPTH) and (
+            level[depth].first_id < run.first_id
+        ):
+            depth += 1
+        level.insert(depth, run)
+        self._occupied |= 1 << run.asked.priority
+        self._count += 1
+
+    def discard(self, run: Run) -> None:
+        """*run*, which is ready, has left by another way."""
+        run.place = Place.GONE
+        self._count -= 1
+        self._stale += 1
+        if self._stale > self._count + _MAX_STALE:
+            self._sweep()
+
+    def take(self, most: int) -> tuple[Run, Run | None]:
+        """Return the next run, of at most *most* messages, and what is left of it.
+
+        Only while there is one.
+        """
+        level, priority = self._next_level()
+        run = level[0]
+        if run.count > most:
+            rest = run.cut(most, run.count - most)
+            level[0] = rest
+            run.place = Place.GONE
+            return run.cut(0, most), rest
+        level.popleft()
+        self._count -= 1
+        if not level:
+            self._occupied ^= 1 << priority
+        return run, None
+
+    def _next_level(self) -> tuple[deque[Run], int]:
+        while True:
+            priority = self._choose()
+            level = self._levels[priority]
+            while level and level[0].place is not Place.READY:
+                level.popleft()
+                self._stale -= 1
+            if level:
+                return level, priority
+            self._occupied ^= 1 << priority
+
+    def _sweep(self) -> None:
+        """Let go of the entries that left."""
+        self._stale = 0
+        self._occupied = 0
+        for priority, level in enumerate(self._levels):
+            kept = [run for run in level if run.place is Place.READY]
+            level.clear()
+            level.extend(kept)
+            self._occupied |= bool(kept) << priority
+
+    def _choose(self) -> int:
+        occupied = self._occupied
+        highest = occupied.bit_length() - 1
+        if occupied == 1 << highest:
+            return highest
+        chosen = highest
+        bypassed = self._bypassed
+        for priority in range(highest):
+            if occupied >> priority & 1:
+                bypassed[priority] += 1
+                if bypassed[priority] > MAX_BYPASS and chosen == highest:
+                    chosen = priority
+        bypassed[chosen] = 0
+        return chosen

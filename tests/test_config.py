@@ -164,8 +164,9 @@ def test_a_key_without_a_likeness_gets_no_guess(file: Path) -> None:
         (
             "[[mule]]\ndurability = 'disk'",
             (
-                "FILE:2:14: mule.0.durability: found 'disk', not available in this"
-                " version; allowed: 'memory'"
+                "FILE:2:14: mule.0.durability: found 'disk' without a state_dir;"
+                " allowed: 'memory', or any with state_dir = \"DIR\" at the top of the"
+                " file"
             ),
         ),
         (

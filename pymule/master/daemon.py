@@ -258,23 +258,7 @@ class Master:
         self._pump()
         for generation in generations:
             await generation.ended
-        self._left_behind = self._count_left_behind()
-
-    def _count_left_behind(self) -> int:
-        left = 0
-        for queue in self.router.queues.values():
-            count = queue.unkept
-            left += count
-            if count:
-                log(
-                    _LOGGER,
-                    logging.ERROR,
-                    "messages lost",
-                    target=queue.name,
-                    count=count,
-                    reason="the master stops and durability is memory",
-                )
-        return left
+        self._left_behind = self.outflow.left_behind()
 
     async def _close(self) -> None:
         if self._acceptor is not None:
@@ -372,7 +356,16 @@ class Master:
             self.signals.changed(key, paths, is_complete=is_complete)
 
     async def _change_to(self, plan: Plan) -> str | None:
-        """Become what *plan* says; return what went wrong."""
+        """Become what *plan* says; return what went wrong.
+
+        Raises:
+            ConfigError: It needs a journal, and this master was started without one.
+        """
+        if plan.needs_journal and self.outflow.journal is None:
+            raise ConfigError(
+                "state_dir: found one since the start, and a queue that needs it;"
+                " allowed: after a restart"
+            )
         self.config_error = None
         self._open_queues(plan)
         self._warn_of_restart(plan)

@@ -2,7 +2,7 @@
 
 A message of a journal leaves for its mule when the journal has written that it does,
 so that no crash of the master forgets the attempt. Behind it everything else for that
-mule waits, too: the positions of a lane count messages in the order in which they leave.
+mule waits, too: positions of a lane count messages in the order in which they leave.
 """
 
 import asyncio
@@ -95,6 +95,32 @@ class Outflow:
         )
         self.journal = journal
         journal.start(asyncio.get_running_loop())
+
+    def left_behind(self) -> int:
+        """Say what is still queued at the end; return how much of it is lost."""
+        lost = 0
+        for queue in self._router.queues.values():
+            unkept = queue.unkept
+            kept = queue.count - unkept
+            lost += unkept
+            if unkept:
+                log(
+                    _LOGGER,
+                    logging.ERROR,
+                    "messages lost",
+                    target=queue.name,
+                    count=unkept,
+                    reason="the master stops and durability is memory",
+                )
+            if kept:
+                log(
+                    _LOGGER,
+                    logging.INFO,
+                    "messages kept",
+                    target=queue.name,
+                    count=kept,
+                )
+        return lost
 
     async def close(self) -> None:
         """Write what is left, and close the journal."""

@@ -62,7 +62,7 @@ class QueuePlan:
 
     limits: Limits
     policy: DeliveryPolicy
-    keeping: Keeping = Keeping()
+    keeping: Keeping = field(default_factory=Keeping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,14 @@ class Plan:
     patience: Patience = Patience()
     # Settings that count at the start only, to tell when a reload changes them.
     at_start: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def needs_journal(self) -> bool:
+        """Whether a queue is to survive the master."""
+        return any(
+            queue.keeping.durability is not Durability.MEMORY
+            for queue in (*self.queues.values(), self.function)
+        )
 
 
 def make_plan(

@@ -77,8 +77,7 @@ class Outflow:
             plan.state_dir,
             self.progressed,
             self._on_failed,
-            on_damage=plan.on_damage,
-            dedupe_s=window_s,
+            seen_window_s=window_s,
         )
         recovered = journal.open()
         found = upkeep.recover(recovered, time.monotonic())

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         QueueFullError,
         RefusedError,
         SignalConflictError,
+        StorageFullError,
         UnknownTargetError,
         UnsupportedError,
     )
@@ -82,6 +83,7 @@ __all__ = (
     "QueueFullError",
     "RefusedError",
     "SignalConflictError",
+    "StorageFullError",
     "UnknownTargetError",
     "UnsupportedError",
     "Worker",

@@ -15,6 +15,12 @@ __all__ = (
     "ConnectionLostError",
     "DrainingError",
     "FrameTooBigError",
+    "JournalDamagedError",
+    "JournalError",
+    "JournalFailedError",
+    "JournalFormatError",
+    "JournalInUseError",
+    "JournalSetupError",
     "LeaseLostError",
     "LocalProtocolError",
     "MasterUnavailableError",
@@ -33,6 +39,7 @@ __all__ = (
     "SignalConflictError",
     "SocketInUseError",
     "SocketSetupError",
+    "StorageFullError",
     "UnknownTargetError",
     "UnsupportedError",
     "error_from_wire",
@@ -109,6 +116,63 @@ class SocketSetupError(PymuleError):
     def __init__(self, socket: str, reason: str) -> None:
         super().__init__(f"cannot listen on {socket}: {reason}")
         self.socket = socket
+
+
+class JournalError(PymuleError):
+    """A journal cannot be used; never raised itself. Where it is, is in ``path``."""
+
+    def __init__(self, path: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.path = path
+
+
+class JournalInUseError(JournalError):
+    """Another process, ``pid`` if that is known, has the journal."""
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(path, f"journal {path} is in use by {holder}")
+        self.pid = pid
+
+
+class JournalSetupError(JournalError):
+    """The journal's directory or files cannot be used as they are."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, f"cannot use journal {path}: {reason}")
+
+
+class JournalFormatError(JournalError):
+    """The journal has a format that this version of pymule cannot read."""
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(
+            path,
+            f"journal {path} has format {found}; this version of pymule reads up to"
+            f" {known}",
+        )
+        self.found = found
+        self.known = known
+
+
+class JournalDamagedError(JournalError):
+    """What is in the journal is not what was written; ``what`` says which part."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(
+            path,
+            f"journal {path} is damaged: {what};"
+            " pymule journal salvage saves what can be read",
+        )
+        self.what = what
+
+
+class JournalFailedError(JournalError):
+    """The disk failed while the journal was written; nothing more is confirmed."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(path, f"journal {path} failed: {what}")
+        self.what = what
 
 
 class MuleSpawnError(PymuleError):
@@ -287,6 +351,17 @@ class BadCallError(RefusedError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class StorageFullError(RefusedError):
+    """There is no room at ``path`` to keep the message; retry when there is."""
+
+    code = 13
+    retryable = True
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"no room to keep the message at {path}")
+        self.path = path
 
 
 def error_from_wire(code: int, detail: Mapping[str, object]) -> RefusedError:

@@ -30,6 +30,7 @@ from pymule.errors import (
     SignalConflictError,
     SocketInUseError,
     SocketSetupError,
+    StorageFullError,
     UnknownTargetError,
     UnsupportedError,
     error_from_wire,
@@ -52,6 +53,7 @@ REFUSALS: Final = (
     NoFreeSignalError(256),
     BadCallError("signal 300; allowed: 0 to 255"),
     NotHolderError("reports"),
+    StorageFullError("/var/lib/pymule"),
 )
 
 JSON_VALUES = st.none() | st.integers() | st.text() | st.lists(st.text() | st.none())
@@ -131,7 +133,7 @@ def test_a_new_class_is_known_by_its_code(monkeypatch: pytest.MonkeyPatch) -> No
 def test_only_what_may_pass_later_is_retryable() -> None:
     retryable = {cls for cls in WIRE_ERRORS.values() if cls.retryable}
 
-    assert retryable == {QueueFullError, DrainingError}
+    assert retryable == {QueueFullError, DrainingError, StorageFullError}
 
 
 def test_every_error_has_the_one_root_and_a_name_that_says_so() -> None:

@@ -7,6 +7,11 @@ from pymule.errors import (
     BadCallError,
     ConfigError,
     ConnectionLostError,
+    JournalDamagedError,
+    JournalFailedError,
+    JournalFormatError,
+    JournalInUseError,
+    JournalSetupError,
     MasterUnavailableError,
     MessageTooBigError,
     NoHandlerError,
@@ -33,6 +38,7 @@ class ExitCode(IntEnum):
     NO_DAEMON = 69
     INTERNAL = 70
     NO_SOCKET = 73
+    IO_ERROR = 74
     TRY_AGAIN = 75
     PROTOCOL = 76
     NOT_ALLOWED = 77
@@ -47,6 +53,11 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (ConfigError, ExitCode.BAD_CONFIG),
     (SocketInUseError, ExitCode.NO_SOCKET),
     (SocketSetupError, ExitCode.NO_SOCKET),
+    (JournalDamagedError, ExitCode.BAD_DATA),
+    (JournalFormatError, ExitCode.BAD_DATA),
+    (JournalSetupError, ExitCode.NO_SOCKET),
+    (JournalFailedError, ExitCode.IO_ERROR),
+    (JournalInUseError, ExitCode.TRY_AGAIN),
     (ConnectionLostError, ExitCode.NO_DAEMON),
     (UnknownTargetError, ExitCode.BAD_DATA),
     (MessageTooBigError, ExitCode.BAD_DATA),

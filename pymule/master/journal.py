@@ -1,0 +1,185 @@
+"""The journal of a master: what its durable queues hold, on the disk.
+
+Files in the state directory: ``journal.db`` with its WAL, ``journal.lock`` with the pid
+of the process that has it, ``journal.reserve`` for the day when the disk is full.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pymule.errors import JournalDamagedError, JournalSetupError
+from pymule.master.journal_file import NAME, JournalFile, journal_error
+from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_reader import Reader
+from pymule.master.journal_records import Clock
+from pymule.master.journal_start import open_file
+from pymule.master.journal_writer import JournalWriter, Numbers, Progress
+from pymule.sansio.body import JsonObject
+from pymule.sansio.record import Fact, Recovered, RowGone
+
+__all__ = ("Journal", "Progress")
+
+T = TypeVar("T")
+
+
+class Journal:
+    """The journal of one master: a thread with one SQLite connection.
+
+    Args:
+        state_dir: Where its files are; made if it alone is missing.
+        on_progress: Called on the loop.
+        on_failed: Called on the loop, once, when the disk fails; nothing is written
+            or said any more.
+        seen_window_s: Message ids are kept for so many seconds.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        on_progress: Callable[[Progress], None],
+        on_failed: Callable[[Exception], None],
+        *,
+        seen_window_s: float = 600.0,
+    ) -> None:
+        self._state_dir = state_dir
+        self._on_progress = on_progress
+        self._on_failed = on_failed
+        self._seen_window_s = seen_window_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock: JournalLock | None = None
+        self._file: JournalFile | None = None
+        self._reader: Reader | None = None
+        self._numbers = Numbers(0, 1, 1)
+        self._writer: JournalWriter | None = None
+        self._ended = asyncio.Event()
+        self._mark = 0
+
+    def open(self) -> Recovered:
+        """Take the directory, check what is there, and read it; blocks.
+
+        The rows are read while they are iterated, which has to be done, to the end,
+        before :meth:`start`, and raises as this does.
+
+        Raises:
+            JournalInUseError: Another process has it.
+            JournalDamagedError: What is there is not what was written.
+            JournalFormatError: A newer version of pymule wrote it.
+            JournalSetupError: Directory or files have a wrong owner, mode or kind.
+            StorageFullError: There is no room to note that it was opened.
+        """
+        lock = JournalLock.take(self._state_dir)
+        file: JournalFile | None = None
+        try:
+            file = open_file(lock)
+            recovered = self._read(file)
+        except sqlite3.Error as exc:
+            _close(file, lock)
+            raise journal_error(exc, lock.path / NAME) from exc
+        except OSError as exc:
+            _close(file, lock)
+            reason = exc.strerror or str(exc)
+            raise JournalSetupError(str(lock.path / NAME), reason) from exc
+        except BaseException:
+            _close(file, lock)
+            raise
+        self._lock, self._file = lock, file
+        return recovered
+
+    def _read(self, file: JournalFile) -> Recovered:
+        clock = Clock.now()
+        record = file.connection.execute(
+            "SELECT epoch, next_id, next_row FROM meta"
+        ).fetchone()
+        if record is None:
+            raise JournalDamagedError(str(file.path), "its table meta is empty")
+        epoch, next_id, next_row = record
+        self._numbers = Numbers(epoch + 1, next_id, next_row)
+        note = ("UPDATE meta SET epoch = ?, clean = 0", (epoch + 1,))
+        file.run([note, *self._numbers.take(0, 0)], is_synced=True)
+        self._reader = reader = Reader(file, clock)
+        return Recovered(
+            epoch + 1,
+            next_id,
+            next_row,
+            reader.rows(),
+            reader.dead(),
+            reader.seen(self._seen_window_s),
+            reader.paused(),
+        )
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the thread, whose calls arrive on *loop*."""
+        if self._file is None or self._lock is None or self._reader is None:
+            raise AssertionError("a journal is opened before it is started")
+        self._loop = loop
+        self._writer = JournalWriter(
+            self._file,
+            self._lock,
+            self._numbers,
+            seen_window_s=self._seen_window_s,
+            on_progress=lambda progress: self._post(self._on_progress, progress),
+            on_failed=lambda error: self._post(self._on_failed, error),
+        )
+        self._writer.rows = self._reader.rows_count
+        if self._reader.empty_rows:
+            self.write([RowGone(row) for row in self._reader.empty_rows])
+        thread = threading.Thread(target=self._run, name="pymule-journal")
+        thread.start()
+
+    def _run(self) -> None:
+        if self._writer is not None:
+            self._writer.run()
+        self._post(lambda _: self._ended.set(), None)
+
+    def _post(self, callback: Callable[[T], object], argument: T) -> None:
+        # A loop that is closed has nobody who could want to know.
+        with contextlib.suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(callback, argument)
+
+    def write(self, facts: Sequence[Fact]) -> int:
+        """Have *facts* written, in order; return their mark, which grows."""
+        if self._writer is None:
+            raise AssertionError("a journal is started before it is written")
+        self._mark += 1
+        self._writer.queue.put((self._mark, facts))
+        return self._mark
+
+    def describe(self) -> JsonObject:
+        """Return what ``pymule status`` shows; sizes are as of about a second ago."""
+        writer = self._writer
+        if writer is None:
+            return {"path": str(self._state_dir / NAME)}
+        return {
+            "path": str(self._state_dir / NAME),
+            "epoch": self._numbers.epoch,
+            "rows": writer.rows,
+            "bytes": writer.bytes,
+            "wal_bytes": writer.wal_bytes,
+            "commits": writer.commits,
+            "full": writer.is_full,
+        }
+
+    async def close(self) -> None:
+        """Wait until all facts are written, and let others have the directory.
+
+        Do not cancel: the thread would go on.
+        """
+        if self._writer is not None:
+            self._writer.queue.put(None)
+            await self._ended.wait()
+        _close(None if self._writer is not None else self._file, self._lock)
+        self._lock = self._file = None
+
+
+def _close(file: JournalFile | None, lock: JournalLock | None) -> None:
+    if file is not None:
+        with contextlib.suppress(sqlite3.Error):
+            file.close()
+    if lock is not None:
+        lock.close()

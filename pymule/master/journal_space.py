@@ -1,0 +1,57 @@
+"""Room on the disk: a file to give up when there is none, to make again later."""
+
+import contextlib
+import os
+from typing import Final
+
+from pymule.master.journal_lock import JournalLock
+
+__all__ = ("RESERVE_BYTES", "RESERVE_NAME", "Space")
+
+RESERVE_NAME: Final = "journal.reserve"
+RESERVE_BYTES: Final = 4 * 1024 * 1024
+"""Enough for 100,000 acks, which make room themselves."""
+
+
+class Space:
+    """The reserve of a state directory.
+
+    Args:
+        lock: Of the directory.
+    """
+
+    def __init__(self, lock: JournalLock) -> None:
+        self._lock = lock
+        self.has_reserve = False
+        self.make_reserve()
+
+    def make_reserve(self) -> bool:
+        """Make the reserve if it is not there; tell whether it is there now."""
+        if not self.has_reserve:
+            self._lock.remove(RESERVE_NAME)
+            try:
+                fd = self._lock.create(RESERVE_NAME)
+            except OSError:
+                return False
+            try:
+                os.posix_fallocate(fd, 0, RESERVE_BYTES)
+                self.has_reserve = True
+            except OSError:
+                self._lock.remove(RESERVE_NAME)
+            finally:
+                os.close(fd)
+        return self.has_reserve
+
+    def give_up(self) -> None:
+        """Remove the reserve."""
+        with contextlib.suppress(OSError):
+            self._lock.remove(RESERVE_NAME)
+        self.has_reserve = False
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether *size* bytes fit, and the reserve besides."""
+        if not self.make_reserve():
+            return False
+        info = os.statvfs(self._lock.path)
+        blocks = info.f_bavail if os.geteuid() else info.f_bfree
+        return blocks * info.f_frsize >= size

@@ -1,0 +1,118 @@
+"""From a state directory to an open database that can be trusted."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from pymule.errors import JournalDamagedError, JournalFormatError
+from pymule.master.journal_file import (
+    APPLICATION_ID,
+    FORMAT,
+    NAME,
+    WAL_NAME,
+    JournalFile,
+)
+from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_writer import FAILED_NAME
+
+__all__ = ("open_file", "rebuild", "replace_file")
+
+_MAGIC: Final = b"SQLite format 3\0"
+_NEW_NAME: Final = "journal.new"
+_NEXT_NAME: Final = "journal.next"
+"""A new file that is whole, and takes the place of the other."""
+
+
+def open_file(lock: JournalLock) -> JournalFile:
+    """Open the journal of the directory, or make one; check it if there is reason to.
+
+    Raises:
+        JournalDamagedError: It is no database, or one with faults.
+        JournalFormatError: A newer version of pymule wrote it; nothing was touched.
+        sqlite3.Error: Anything else.
+    """
+    path = lock.path / NAME
+    lock.remove(_NEW_NAME)
+    if lock.has(_NEXT_NAME):
+        replace_file(lock)
+    if not lock.has(NAME):
+        if lock.has(WAL_NAME):
+            raise JournalDamagedError(str(path), f"it is missing; {WAL_NAME} is there")
+        os.close(lock.create(NAME))
+        file = JournalFile(path)
+        lock.sync()
+        return file
+    lock.has(WAL_NAME)
+    check_format(path)
+    if lock.has(FAILED_NAME):
+        rebuild(lock)
+        lock.remove(FAILED_NAME)
+        lock.sync()
+    file = JournalFile(path)
+    try:
+        if not file.one("SELECT clean FROM meta"):
+            file.check()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def check_format(path: Path) -> int:
+    """Return the format of the file at *path*, which is not changed by that.
+
+    Raises:
+        JournalDamagedError: It is no journal.
+        JournalFormatError: It is of a newer format.
+    """
+    with path.open("rb") as stream:
+        header = stream.read(100)
+    if not header:
+        # Its making was interrupted.
+        return FORMAT
+    found = int.from_bytes(header[60:64])
+    application = int.from_bytes(header[68:72])
+    if len(header) < 100 or not header.startswith(_MAGIC):  # noqa: PLR2004  (bytes of SQLite's header)
+        raise JournalDamagedError(str(path), "it is no SQLite database")
+    if (found, application) == (0, 0):
+        return FORMAT
+    if application != APPLICATION_ID:
+        raise JournalDamagedError(
+            str(path),
+            f"application id {application:#x}; a journal has {APPLICATION_ID:#x}",
+        )
+    if found > FORMAT:
+        raise JournalFormatError(str(path), found, FORMAT)
+    return found
+
+
+def rebuild(lock: JournalLock) -> None:
+    """Write all that is in the journal into a new file, which takes its place.
+
+    After a failed fsync the old file may be whole in memory and not on the disk.
+
+    Raises:
+        JournalDamagedError: The old one has faults.
+    """
+    path = lock.path / NAME
+    with closing(JournalFile(path)) as file:
+        file.check(is_thorough=True)
+        fd = lock.create(_NEW_NAME)
+        try:
+            file.connection.execute("VACUUM INTO ?", (str(lock.path / _NEW_NAME),))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    lock.rename(_NEW_NAME, _NEXT_NAME)
+    replace_file(lock)
+
+
+def replace_file(lock: JournalLock) -> None:
+    """Let the new file take the place of the journal; may be interrupted and repeated.
+
+    The WAL goes first: SQLite would put what is in it into the new file.
+    """
+    lock.remove(WAL_NAME)
+    lock.sync()
+    lock.rename(_NEXT_NAME, NAME)

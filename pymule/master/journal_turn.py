@@ -1,0 +1,214 @@
+"""The facts of one turn of the writer, as few statements.
+
+What a later fact of the same turn makes superfluous is not written: changes of a row
+that is gone, a dead letter that left. Neighbouring ranges become one. Each statement
+takes many records, because the thread waits for the GIL after each, and an event loop
+that is busy lets it wait.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, assert_never
+
+from pymule.master.journal_records import (
+    CHANGE_COLUMNS,
+    DEAD_COLUMNS,
+    ROW_COLUMNS,
+    SEEN_COLUMNS,
+    Clock,
+    Record,
+    record_of_change,
+    record_of_letter,
+    record_of_seen,
+    record_of_stored,
+)
+from pymule.sansio.delivery import DeadLetter
+from pymule.sansio.record import (
+    Buried,
+    Changed,
+    DeadGone,
+    Fact,
+    Gone,
+    Paused,
+    RowGone,
+    SeenId,
+    Stored,
+)
+
+__all__ = ("Statement", "Turn", "highest_id_of", "inserts", "stores")
+
+Statement = tuple[str, tuple[object, ...]]
+"""SQL and its parameters."""
+
+# With the 12 columns of the widest table below the 999 parameters that every SQLite
+# allows.
+_RECORDS: Final = 64
+
+_DELETE_CHANGES: Final = (
+    "DELETE FROM changes WHERE row IN (SELECT value FROM json_each(?))"
+)
+_DELETE_DEAD: Final = "DELETE FROM dead WHERE id IN (SELECT value FROM json_each(?))"
+_DELETE_ROWS: Final = "DELETE FROM rows WHERE row IN (SELECT value FROM json_each(?))"
+
+
+class Turn:
+    """All facts of one turn but the rows that may be refused; those are in `rows`.
+
+    Args:
+        facts: In the order in which they were said.
+    """
+
+    def __init__(self, facts: Iterable[Fact]) -> None:
+        # May be refused, in order.
+        self.rows: list[Stored] = []
+        self._kept: dict[int, Stored] = {}
+        self._changes: dict[int, list[Changed | Gone]] = {}
+        self._gone: list[int] = []
+        self._letters: dict[int, DeadLetter] = {}
+        self._letters_gone: list[int] = []
+        self._paused: dict[str, bool] = {}
+        for fact in facts:
+            self._add(fact)
+
+    def _add(self, fact: Fact) -> None:
+        match fact:
+            case Stored():
+                if fact.is_kept:
+                    self._kept[fact.row] = fact
+                else:
+                    self.rows.append(fact)
+            case Changed() | Gone():
+                self._change(fact)
+            case RowGone():
+                self._changes.pop(fact.row, None)
+                if self._kept.pop(fact.row, None) is None:
+                    self._gone.append(fact.row)
+            case Buried():
+                # Taken out first, so that it comes after those that died before.
+                self._letters.pop(fact.letter.id, None)
+                self._letters[fact.letter.id] = fact.letter
+            case DeadGone():
+                for id_ in fact.ids:
+                    self._letters.pop(id_, None)
+                self._letters_gone += fact.ids
+            case Paused():
+                self._paused[fact.queue] = fact.is_paused
+            case unreachable:
+                assert_never(unreachable)
+
+    def _change(self, fact: Changed | Gone) -> None:
+        changes = self._changes.setdefault(fact.row, [])
+        if changes and _follows(changes[-1], fact):
+            last = changes[-1]
+            changes[-1] = replace(last, count=last.count + fact.count)
+        else:
+            changes.append(fact)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do but for `rows`."""
+        return not (
+            self._kept
+            or self._changes
+            or self._gone
+            or self._letters
+            or self._letters_gone
+            or self._paused
+        )
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of payload that it writes, `rows` not counted."""
+        return sum(len(fact.payload) for fact in self._kept.values())
+
+    @property
+    def highest_row(self) -> int:
+        """The highest number of a new row, 0 without one; `rows` not counted."""
+        return max(self._kept, default=0)
+
+    @property
+    def highest_id(self) -> int:
+        """The highest id of a message in a new row, 0 without one."""
+        return max((highest_id_of(fact) for fact in self._kept.values()), default=0)
+
+    @property
+    def growth(self) -> int:
+        """How many rows it adds, less those it removes, `rows` not counted."""
+        return len(self._kept) - len(self._gone)
+
+    def statements(self, clock: Clock, seq: Iterator[int]) -> list[Statement]:
+        """Return what to do for all but `rows`.
+
+        Args:
+            clock: Of now.
+            seq: Gives numbers that grow.
+        """
+        kept = [record_of_stored(fact, clock) for fact in self._kept.values()]
+        changes = [
+            record_of_change(fact, next(seq), clock)
+            for facts in self._changes.values()
+            for fact in facts
+        ]
+        letters = [record_of_letter(one, clock) for one in self._letters.values()]
+        gone = json.dumps(self._gone)
+        return [
+            *inserts("rows", ROW_COLUMNS, kept),
+            *inserts("changes", CHANGE_COLUMNS, changes),
+            *_when(self._gone, _DELETE_ROWS, gone),
+            *_when(self._gone, _DELETE_CHANGES, gone),
+            *_when(self._letters_gone, _DELETE_DEAD, json.dumps(self._letters_gone)),
+            *inserts("dead", DEAD_COLUMNS, letters),
+            *map(_pause, self._paused.items()),
+        ]
+
+
+def stores(rows: Sequence[Stored], clock: Clock) -> list[Statement]:
+    """Return what to do for rows that may be refused, and for their message ids."""
+    seen = [
+        record_of_seen(
+            SeenId(fact.queue, fact.message_id, fact.first_id, fact.accepted_at), clock
+        )
+        for fact in rows
+        if fact.message_id is not None
+    ]
+    return [
+        *inserts("rows", ROW_COLUMNS, [record_of_stored(fact, clock) for fact in rows]),
+        *inserts("seen", SEEN_COLUMNS, seen),
+    ]
+
+
+def inserts(table: str, columns: str, records: Sequence[Record]) -> Iterator[Statement]:
+    """Yield statements that put *records* into *table*, many with each."""
+    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    for start in range(0, len(records), _RECORDS):
+        some = records[start : start + _RECORDS]
+        values = ", ".join([marks] * len(some))
+        yield (
+            f"INSERT OR REPLACE INTO {table} ({columns}) VALUES {values}",  # noqa: S608  (names are ours)
+            tuple(value for record in some for value in record),
+        )
+
+
+def highest_id_of(fact: Stored) -> int:
+    """Return the id of the last message of *fact*."""
+    return fact.first_id + fact.count - 1
+
+
+def _when(given: Sequence[object], sql: str, parameter: str) -> Iterator[Statement]:
+    if given:
+        yield sql, (parameter,)
+
+
+def _pause(item: tuple[str, bool]) -> Statement:
+    queue, is_paused = item
+    if is_paused:
+        return "INSERT OR REPLACE INTO paused VALUES (?)", (queue,)
+    return "DELETE FROM paused WHERE queue = ?", (queue,)
+
+
+def _follows(last: Changed | Gone, fact: Changed | Gone) -> bool:
+    """Tell whether *fact* says the same about the messages after those of *last*."""
+    return replace(last, first_id=fact.first_id, count=fact.count) == fact and (
+        last.first_id + last.count == fact.first_id
+    )

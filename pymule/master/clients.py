@@ -21,6 +21,7 @@ from pymule.sansio.session import choose_version
 from pymule.sansio.submissions import SubmissionLog
 from pymule.sansio.target import Target
 from pymule.sansio.verbs import Confirm, Hello, JsonObject, Refuse, Submit, Welcome
+from pymule.sansio.window import Window
 
 __all__ = ("ClientPeer", "Clients")
 
@@ -58,6 +59,8 @@ class ClientPeer:
         self.name = ""
         self.client = ""
         self.sender = Sender(number)
+        # Empty until WELCOME has told what it may hold.
+        self.window = Window(0, 0)
         self.is_open = False
         # Answers that leave at the end of the turn.
         self.confirms: list[tuple[int, int, int]] = []
@@ -80,6 +83,8 @@ class Clients:
         self._welcome = welcome
         self._numbers = itertools.count(1)
         self._unflushed: dict[ClientPeer, None] = {}
+        # Those that said hello, by client id.
+        self._by_client: dict[str, ClientPeer] = {}
         # Those that may be answered, and among them the clients that are away.
         self._senders: dict[SenderId, Sender] = {}
         self._away: OrderedDict[str, Sender] = OrderedDict()
@@ -109,22 +114,33 @@ class Clients:
             raise RemoteProtocolError(
                 f"client id {client!r}; allowed: a text of 1 to 64 characters"
             )
-        for other in list(self.peers.values()):
-            if other.client == client and other.connection is not None:
-                # It came back before its old connection was seen to be dead.
-                self.remove(other)
-                other.connection.close("this client has connected again")
+        self._replace(client)
+        self._by_client[client] = peer
         self._recognize(peer, client)
         peer.name = str(hello.value.get("name", ""))[:64]
         peer.is_open = True
         if peer.connection is None:
             raise AssertionError("it said hello")
-        peer.connection.send(Welcome({"protocol": version, **self._welcome()}))
+        welcome = self._welcome()
+        peer.window = Window(
+            int(str(welcome["window_count"])), int(str(welcome["window_bytes"]))
+        )
+        peer.connection.send(Welcome({"protocol": version, **welcome}))
+
+    def _replace(self, client: str) -> None:
+        """Let go of an older connection of a client that connects again."""
+        other = self._by_client.get(client)
+        if other is not None and other.connection is not None:
+            # It came back before its old connection was seen to be dead.
+            self.remove(other)
+            other.connection.close("this client has connected again")
 
     def remove(self, peer: ClientPeer) -> None:
         """A client left; remember for a while what was accepted from it."""
         if self.peers.pop(peer.number, None) is None:
             return
+        if self._by_client.get(peer.client) is peer:
+            del self._by_client[peer.client]
         sender = peer.sender
         self._router.sender_gone(sender.number)
         sender.peer = None
@@ -155,6 +171,7 @@ class Clients:
             return
         if is_function(target):
             self.on_function(target)
+        peer.window.check(submit.sequence, target)
         now = time.monotonic()
         for piece in sender.log.split(submit.sequence, submit.count):
             if piece.is_pending:
@@ -166,6 +183,9 @@ class Clients:
             if piece.count != batch.count:
                 first = piece.sequence - submit.sequence
                 part = Batch(piece.count, batch.part(first, piece.count))
+            peer.window.submitted(
+                piece.sequence, piece.count, len(part.payload), target
+            )
             self._router.submit(
                 sender.number,
                 piece.sequence,
@@ -206,6 +226,7 @@ class Clients:
             sender.log.accepted(sequence, count, result)
         if peer is None or peer.connection is None or result is None:
             return
+        peer.window.answered(sequence, count)
         if isinstance(result, RefusedError):
             # Answers keep their order, so the confirms before it leave first.
             self.flush(peer)

@@ -183,6 +183,32 @@ async def test_a_full_queue_makes_its_senders_wait_and_nobody_else(yard: Yard) -
     assert yard.master.router.queues["mule"].waiting
 
 
+async def test_who_overfills_its_window_breaks_a_rule(yard: Yard) -> None:
+    await yard.open(a_plan(queues={"mule": a_queue(1)}))
+    guest, other = await yard.greeted("greedy"), await yard.greeted("modest")
+    batch = [b""] * 10_000
+
+    for number in range(4):
+        await guest.submit(number * len(batch), *batch)
+
+    reason = reason_of(await guest.ended())
+    assert "29999 messages for 'mule'" in reason
+    assert "window_count is 16384" in reason
+    assert not yard.master.router.queues["mule"].waiting
+    await other.submit(0, b"x")
+    await wait_until(lambda: yard.master.router.queues["mule"].waiting, within=LONG)
+
+
+async def test_what_has_no_answer_is_not_taken_twice(yard: Yard) -> None:
+    await yard.open(a_plan(queues={"mule": a_queue(1)}))
+    guest = await yard.greeted()
+    await guest.submit(0, b"a", b"b")
+
+    await guest.submit(1, b"b")
+
+    assert "sequence 1 while" in reason_of(await guest.ended())
+
+
 async def test_a_master_that_drains_refuses(yard: Yard) -> None:
     program = "be_ready(); ask(); hear(Deliver); hear(Drain); rest()"
     master = await yard.open_ready(a_plan(a_spec(1, program)))

@@ -24,7 +24,7 @@ from pymule.connection import Connection
 from pymule.errors import ConnectionLostError, MessageTooBigError, RemoteProtocolError
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.options import pack_options
-from pymule.sansio.outbox import MESSAGE_COST, Outbox, Pile, Ticket
+from pymule.sansio.outbox import MESSAGE_COST, PILE_BYTES, Outbox, Pile, Ticket
 from pymule.sansio.session import Role, Session
 from pymule.sansio.verbs import (
     Close,
@@ -64,6 +64,9 @@ class Client(Locking):
         # Open piles, by farm name or mule number; sealed in the next loop turn.
         self.piles: dict[str | int | None, Pile[Waiter]] = {}
         self._piles_with_options: dict[tuple[str, bytes], Pile[Waiter]] = {}
+        # All of these together have the room of one pile: what is open is not in the
+        # window yet, and any number of them could be.
+        self._options_room = PILE_BYTES
         self._id = new_client_id()
         self._outbox: Outbox[Waiter] = Outbox()
         self._connection: Connection | None = None
@@ -286,11 +289,15 @@ class Client(Locking):
         has_turned = False
         while True:
             pile = self._open_pile(where, target, options)
+            if pile is None and self._must_seal(cost):
+                self._seal_all()
             if pile is None and not self._outbox.is_full(target):
+                self._options_room -= cost if options else 0
                 return self._start_pile(where, target, options)
             if pile is None:
                 await self._wait_for_progress()
-            elif pile.room >= cost:
+            elif pile.room >= cost and not (options and self._must_seal(cost)):
+                self._options_room -= cost if options else 0
                 return pile
             else:
                 self._seal_all()
@@ -299,6 +306,12 @@ class Client(Locking):
                     # full.
                     await asyncio.sleep(0)
                     has_turned = True
+
+    def _must_seal(self, cost: int) -> bool:
+        """Whether what is open must be in the window before more is piled up."""
+        return cost > self._options_room or any(
+            pile.room < 0 for pile in self.piles.values()
+        )
 
     def _open_pile(
         self, where: str | int | None, target: str, options: bytes
@@ -334,6 +347,7 @@ class Client(Locking):
                 if connection is not None:
                     connection.send_bytes(submit.pack())
             piles.clear()
+        self._options_room = PILE_BYTES
         if connection is not None:
             connection.flush()
 

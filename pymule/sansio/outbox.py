@@ -14,7 +14,7 @@ from pymule.errors import RefusedError, RemoteProtocolError, error_from_wire
 from pymule.sansio.batch import MAX_BATCH_COUNT, Batch, pack_bodies
 from pymule.sansio.verbs import Confirm, Refuse, Submit
 
-__all__ = ("MESSAGE_COST", "Outbox", "Pile", "Ticket")
+__all__ = ("MESSAGE_COST", "PILE_BYTES", "Outbox", "Pile", "Ticket")
 
 WaiterT = TypeVar("WaiterT")
 
@@ -22,7 +22,8 @@ MESSAGE_COST = 64
 """Counted for each message beside its bytes, so that one sum bounds both the bytes
 and the number of messages of a pile."""
 
-_PILE_BYTES = 128 * 1024
+PILE_BYTES = 128 * 1024
+"""Bytes and message costs of a pile; one message may be larger."""
 
 # Refusals that wait for a flush; of further ones only the number is kept.
 _MAX_FAILURES = 100
@@ -70,7 +71,7 @@ class Pile(Generic[WaiterT]):
         # Index of the first message, how many, and who waits for them.
         self.tickets: deque[tuple[int, int, Ticket[WaiterT]]] = deque()
         # Bytes and message costs that still fit; below zero: seal it.
-        self.room = _PILE_BYTES
+        self.room = PILE_BYTES
         # From the sealing on.
         self.sequence = 0
         self.count = 0

@@ -496,6 +496,28 @@ async def test_messages_with_other_options_travel_apart(
     assert sorted(submit.count for submit in master.submits) == [1, 2, 2, 5]
 
 
+@pytest.mark.parametrize("size", [10_000, 200_000], ids=["small", "large"])
+async def test_many_different_options_do_not_slip_past_a_window(
+    master: FakeMaster, client: Client, size: int
+) -> None:
+    client._outbox.window_bytes = 100_000
+    master.held.add("mule")
+
+    sends = [
+        asyncio.create_task(client.mule_msg(bytes(size), headers={"n": str(number)}))
+        for number in range(40)
+    ]
+    await wait_until(lambda: len(master.submits) > 0)
+    assert await is_waiting(sends[-1])
+    unanswered = sum(len(submit.payload) for submit in master.submits)
+    master.held.clear()
+    master.release("mule")
+    await asyncio.gather(*sends)
+
+    assert unanswered < 100_000 + max(131_072, size + 1)
+    assert len(master.bodies()) == 40
+
+
 async def test_a_late_answer_is_dropped(master: FakeMaster, client: Client) -> None:
     calls: list[tuple[Peer, Call]] = []
     master.on_call = lambda peer, call: calls.append((peer, call))

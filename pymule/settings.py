@@ -406,6 +406,8 @@ class Settings(_Section):
     max_frame_bytes: Annotated[int, Strict(), Field(ge=262_144, le=1_073_741_824)] = (
         16 * 1024 * 1024
     )
+    max_clients: Annotated[int, Strict(), Field(ge=1, le=1_000_000)] = 1000
+    """Connections at a time; a few more for commands of root and the daemon's user."""
     mule: tuple[MuleConfig, ...] = ()
     farm: tuple[FarmConfig, ...] = ()
     shared: QueueConfig = QueueConfig()

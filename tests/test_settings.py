@@ -155,6 +155,8 @@ def test_a_script_must_exist_and_the_error_says_where_it_was_looked_for(
         (Settings, "socket_mode", True, '"0000" to "0777"'),
         (Settings, "max_frame_bytes", 262_143, ""),
         (Settings, "max_frame_bytes", 2**30 + 1, ""),
+        (Settings, "max_clients", 0, ""),
+        (Settings, "max_clients", 1_000_001, ""),
         (Settings, "log_level", "loud", "'debug'"),
         (MuleConfig, "umask", 0o1000, '"0000" to "0777"'),
         (MuleConfig, "count", 0, ""),

@@ -22,6 +22,7 @@ from setproctitle import setproctitle
 from pymule.cli.exits import ExitCode, exit_code_of
 from pymule.config import Settings, group_id
 from pymule.master.daemon import Master
+from pymule.master.door import warn_of_descriptors
 from pymule.master.listener import SocketClaim
 from pymule.master.logs import JsonFormatter, LogSink, TextFormatter, log
 from pymule.master.notify import Notifier, listen_fds, watchdog_interval
@@ -118,8 +119,10 @@ def _serve(
             return _plan(load_settings(), claim, environ)
 
         async def main() -> bool:
+            plan = _plan(settings, claim, environ)
+            warn_of_descriptors(plan)
             master = Master(
-                _plan(settings, claim, environ),
+                plan,
                 claim,
                 load_plan,
                 sink=sink,

@@ -11,6 +11,7 @@ from pymule.connection import Connection
 from pymule.errors import ProtocolError, RemoteProtocolError
 from pymule.master.clients import ClientPeer, Clients
 from pymule.master.control import Control
+from pymule.master.door import Door
 from pymule.master.listener import Credentials
 from pymule.master.locks import Locks
 from pymule.master.logs import log
@@ -71,11 +72,14 @@ class Connections:
         self._plan = plan
         self._pump = pump
         self._own = own
+        self._door = Door(plan, own)
 
     def accepted(self, sock: socket.socket, credentials: Credentials) -> None:
         """Somebody connected; let in who may."""
         if not self._plan().access.allows(credentials):
             self._clients.refuse(sock, credentials)
+            return
+        if not self._door.admits(sock, credentials):
             return
         peer = self._clients.add(sock, credentials)
         self._arm(_HELLO, peer)
@@ -153,6 +157,7 @@ class Connections:
         self._signals.client_gone(peer.number)
         self._locks.peer_gone(peer)
         self._clients.remove(peer)
+        self._door.left(peer.credentials)
         if isinstance(reason, ProtocolError):
             log(
                 _LOGGER,
@@ -186,6 +191,7 @@ class Connections:
         if peer.connection is None:
             peer.socket.close()
             self._clients.remove(peer)
+            self._door.left(peer.credentials)
             return
         error = RemoteProtocolError(f"{what} within {seconds:g} seconds")
         if kind == _STALL:

@@ -25,8 +25,16 @@ from typing import Final, Self
 
 from pymule.errors import SocketInUseError, SocketSetupError
 from pymule.master.logs import log
+from pymule.sansio.verbs import Close
 
-__all__ = ("Acceptor", "AccessRule", "Credentials", "SocketClaim", "peer_credentials")
+__all__ = (
+    "Acceptor",
+    "AccessRule",
+    "Credentials",
+    "SocketClaim",
+    "peer_credentials",
+    "say_no",
+)
 
 logger: Final = logging.getLogger("pymule.master")
 
@@ -264,6 +272,12 @@ _PAUSE: Final = 0.1
 _NO_FD_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 
 
+def say_no(sock: socket.socket, reason: str) -> None:
+    """Tell a newcomer why it is not let in; its socket must not block."""
+    with contextlib.suppress(OSError):
+        sock.send(Close({"reason": reason}).pack())
+
+
 class Acceptor:
     """Accept connections and hand each to *on_accept* with its credentials.
 
@@ -334,12 +348,14 @@ class Acceptor:
         self._timer = self._loop.call_later(_PAUSE, self._resume)
 
     def _refuse_waiting(self) -> int:
-        """Close those who wait, at most a burst of them, by means of the reserve."""
+        """Turn away those who wait, at most a burst, by means of the reserve."""
         refused = 0
         self._close_reserve()
         with contextlib.suppress(OSError):
             while refused < _BURST:
-                self._socket.accept()[0].close()
+                with self._socket.accept()[0] as newcomer:
+                    newcomer.settimeout(0)
+                    say_no(newcomer, "the master has no descriptors left")
                 refused += 1
         self._reserve = _open_reserve()
         return refused

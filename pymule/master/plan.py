@@ -74,6 +74,7 @@ class Plan:
     access: AccessRule
     max_frame_bytes: int
     restarts: RestartPolicy
+    max_clients: int = 1000
     # Absolute paths; a change of one is a reload.
     touch_reload: tuple[str, ...] = ()
     # Of each function that a mule has.
@@ -122,6 +123,7 @@ def make_plan(
         ),
         max_frame_bytes=settings.max_frame_bytes,
         restarts=RestartPolicy(),
+        max_clients=settings.max_clients,
         function=_queue_plan(settings.shared),
         allow_pickle=settings.allow_pickle,
         state_dir=settings.state_dir,

@@ -212,6 +212,7 @@ def test_what_counts_at_the_start_only_is_kept_to_be_compared(
 
 def test_the_largest_frame_is_as_the_file_says(tmp_path: Path) -> None:
     assert plan_of(tmp_path, max_frame_bytes=262_144).max_frame_bytes == 262_144
+    assert plan_of(tmp_path, max_clients=7).max_clients == 7
 
 
 def test_functions_are_queued_like_messages_to_no_mule_in_particular(

@@ -1,0 +1,142 @@
+"""The door of the master: who of those that connect is let in, and who is told why not.
+
+Descriptors are kept back for what the daemon needs itself: a newcomer whose number is
+among the last ones is refused, so that a mule that died can be started again however
+many clients there are. As the kernel gives the lowest number that is free, no count is
+needed, and a limit that is lowered while the daemon runs counts at once.
+"""
+
+import asyncio
+import logging
+import os
+import resource
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from pymule.master.listener import Credentials, say_no
+from pymule.master.logs import log
+from pymule.master.plan import Plan
+from pymule.sansio.occupancy import SPARE_PLACES, Occupancy
+
+__all__ = ("Door", "warn_of_descriptors")
+
+_LOGGER: Final = logging.getLogger("pymule.master")
+
+# Link, scoreboard, stacks, pidfd and three pipes, and one to spare.
+_FDS_OF_A_MULE: Final = 8
+# Timers, the log, the configuration, file monitors, the journal, and who lingers.
+_FDS_OF_THE_MASTER: Final = 48
+# So long, in seconds, and so many that were refused may take to read why. It is the
+# pause between two records of that, too.
+_LINGER_S: Final = 1.0
+_LINGERING: Final = 16
+
+
+class Door:
+    """Let in or refuse; count who is in.
+
+    Args:
+        plan: Returns what holds now; a reload changes it.
+        own: Keeps a task that the master started until it is done.
+    """
+
+    def __init__(
+        self,
+        plan: Callable[[], Plan],
+        own: Callable[[Coroutine[object, object, None]], object],
+    ) -> None:
+        self._plan = plan
+        self._own = own
+        self._places = Occupancy()
+        self._lingering: deque[socket.socket] = deque()
+        # Not logged yet.
+        self._refused = 0
+        self._last_reason = ""
+        self._is_attending = False
+
+    def admits(self, sock: socket.socket, who: Credentials) -> bool:
+        """Give a newcomer a place, or say why not and take its socket."""
+        reason = self._refusal(sock, who)
+        if reason is None:
+            self._places.take(who.uid, who.pid)
+            return True
+        self._refuse(sock, reason)
+        return False
+
+    def left(self, who: Credentials) -> None:
+        """Somebody who had a place left."""
+        self._places.leave(who.uid, who.pid)
+
+    def _refusal(self, sock: socket.socket, who: Credentials) -> str | None:
+        plan = self._plan()
+        is_household = who.uid in (0, os.geteuid())
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        kept = min(_kept_descriptors(plan), limit // 2)
+        if not (is_household and self._places.is_new(who.pid)):
+            kept += min(SPARE_PLACES, limit // 8)
+        if sock.fileno() >= limit - kept:
+            return f"the master has no descriptors left for clients; nofile is {limit}"
+        return self._places.refusal(
+            who.uid, who.pid, plan.max_clients, is_household=is_household
+        )
+
+    def _refuse(self, sock: socket.socket, reason: str) -> None:
+        say_no(sock, reason)
+        self._lingering.append(sock)
+        if len(self._lingering) > _LINGERING:
+            self._lingering.popleft().close()
+        self._refused += 1
+        self._last_reason = reason
+        if not self._is_attending:
+            self._is_attending = True
+            self._own(self._attend_refused())
+
+    async def _attend_refused(self) -> None:
+        """Log how many were refused, and let go of them; again while there are more."""
+        try:
+            while self._refused or self._lingering:
+                self._log_refused()
+                # Closed at once, a socket might be gone before its HELLO comes, and
+                # then what it was told would be lost with it.
+                old = len(self._lingering)
+                await asyncio.sleep(_LINGER_S)
+                for _ in range(min(old, len(self._lingering))):
+                    self._lingering.popleft().close()
+        finally:
+            self._is_attending = False
+            while self._lingering:
+                self._lingering.popleft().close()
+
+    def _log_refused(self) -> None:
+        if self._refused:
+            log(
+                _LOGGER,
+                logging.WARNING,
+                "clients refused",
+                count=self._refused,
+                clients=self._places.taken,
+                reason=self._last_reason,
+            )
+            self._refused = 0
+
+
+def warn_of_descriptors(plan: Plan) -> None:
+    """Log it if there are not as many descriptors as *plan* has clients and mules."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = plan.max_clients + SPARE_PLACES + _kept_descriptors(plan)
+    if limit < needed:
+        log(
+            _LOGGER,
+            logging.WARNING,
+            "few descriptors",
+            nofile=limit,
+            needed=needed,
+            max_clients=plan.max_clients,
+            mules=len(plan.mules),
+        )
+
+
+def _kept_descriptors(plan: Plan) -> int:
+    return _FDS_OF_A_MULE * len(plan.mules) + _FDS_OF_THE_MASTER

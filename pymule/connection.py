@@ -15,6 +15,9 @@ _READ_BYTES: Final = 256 * 1024
 # More than a mule's credit is worth in small messages, so that only a peer that really
 # does not read is made to wait.
 _UNSENT_BYTES: Final = 1024 * 1024
+# For the last words, to a peer that does not read.
+_LINGER_S: Final = 5.0
+_STALL: Final = "stall"
 
 
 class Owner(Protocol):
@@ -50,6 +53,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._is_flush_due = False
+        # Why nothing is read from the peer.
+        self._holds: set[str] = set()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         # Called when the peer stops reading (True) and when it reads again (False).
         self.on_stall: Callable[[bool], None] | None = None
@@ -70,6 +75,11 @@ class Connection(asyncio.Protocol):
     def is_between_frames(self) -> bool:
         """Whether the peer owes us the rest of a frame."""
         return self.session.is_between_frames
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is read from the peer for now, for a reason of ours."""
+        return bool(self._holds)
 
     def send(self, verb: Verb) -> None:
         """Send *verb* at the end of this loop turn, with what else is to be sent.
@@ -103,6 +113,31 @@ class Connection(asyncio.Protocol):
             self._out.append(self.session.farewell(reason))
         self.flush()
         self._transport.close()
+        if self.session.role is Role.MASTER and (
+            self._transport.get_write_buffer_size()
+        ):
+            # Else its descriptor would be open for as long as the peer wishes.
+            self._loop.call_later(_LINGER_S, self.abort)
+
+    def hold(self, reason: str) -> None:
+        """Read nothing from the peer until every *reason* is gone."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self._holds:
+            self._transport.pause_reading()
+        self._holds.add(reason)
+
+    def release(self, reason: str) -> None:
+        """Read again what the peer sends, if that was the last *reason* not to."""
+        if reason not in self._holds:
+            return
+        self._holds.discard(reason)
+        if not self._holds and self.session.has_more:
+            self.data_received(b"")
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self._holds:
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         """Close without sending what is left."""
@@ -185,20 +220,19 @@ class Connection(asyncio.Protocol):
         A client or a mule reads on: if both sides waited for the other to read, neither
         ever would.
         """
-        if self.session.role is not Role.MASTER or self._transport is None:
+        if self.session.role is not Role.MASTER:
             return
-        self._transport.pause_reading()
+        self.hold(_STALL)
         if self.on_stall is not None:
             self.on_stall(True)  # noqa: FBT003  (stalled or not)
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        if self.session.role is not Role.MASTER or self._transport is None:
+        if self.session.role is not Role.MASTER:
             return
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
         if self.on_stall is not None:
             self.on_stall(False)  # noqa: FBT003  (stalled or not)
+        self.release(_STALL)
 
 
 class _Nobody:

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from typing import Final
 
 from pymule.connection import Connection
-from pymule.errors import DrainingError, RefusedError, RemoteProtocolError
+from pymule.errors import (
+    DrainingError,
+    QueueFullError,
+    RefusedError,
+    RemoteProtocolError,
+)
 from pymule.master.listener import Credentials
 from pymule.master.logs import log
 from pymule.sansio.batch import Batch
@@ -18,7 +23,7 @@ from pymule.sansio.options import MessageOptions, check_options
 from pymule.sansio.router import Answer, Router
 from pymule.sansio.run import SenderId
 from pymule.sansio.session import choose_version
-from pymule.sansio.submissions import SubmissionLog
+from pymule.sansio.submissions import Piece, SubmissionLog
 from pymule.sansio.target import Target
 from pymule.sansio.verbs import Confirm, Hello, JsonObject, Refuse, Submit, Welcome
 from pymule.sansio.window import Window
@@ -29,6 +34,7 @@ _LOGGER: Final = logging.getLogger("pymule.master")
 
 _REMEMBERED_CLIENTS: Final = 10_000
 _REMEMBERED_S: Final = 600.0
+_REMEMBERED_BATCHES: Final = 262_144
 
 
 class Sender:
@@ -44,6 +50,8 @@ class Sender:
         # Its connection now; without one, when it left.
         self.peer: ClientPeer | None = None
         self.left_at = 0.0
+        # In its log at that time.
+        self.left_batches = 0
 
 
 class ClientPeer:
@@ -61,6 +69,8 @@ class ClientPeer:
         self.sender = Sender(number)
         # Empty until WELCOME has told what it may hold.
         self.window = Window(0, 0)
+        # Messages refused because a queue was full.
+        self.refused = 0
         self.is_open = False
         # Answers that leave at the end of the turn.
         self.confirms: list[tuple[int, int, int]] = []
@@ -77,8 +87,14 @@ class Clients:
     def __init__(self, router: Router, welcome: Callable[[], JsonObject]) -> None:
         self.peers: dict[SenderId, ClientPeer] = {}
         self.is_draining = False
+        # How often there was something to do, for whomever.
+        self.turns = 0
+        # Memory for all that waits for its answer, in bytes.
+        self.waiting_bytes = 0
         # Called with the target of a function before something is submitted for it.
         self.on_function: Callable[[str], None] = _nothing
+        # Called at the end of each turn.
+        self.on_turn: Callable[[], None] = _at_rest
         self._router = router
         self._welcome = welcome
         self._numbers = itertools.count(1)
@@ -88,6 +104,8 @@ class Clients:
         # Those that may be answered, and among them the clients that are away.
         self._senders: dict[SenderId, Sender] = {}
         self._away: OrderedDict[str, Sender] = OrderedDict()
+        # Batches in the logs of those.
+        self._away_batches = 0
 
     def add(self, sock: socket.socket, credentials: Credentials) -> ClientPeer:
         """Somebody connected."""
@@ -98,7 +116,7 @@ class Clients:
     def _recognize(self, peer: ClientPeer, client: str) -> None:
         """Let *peer* be the sender that *client* was before."""
         peer.client = client
-        peer.sender = self._away.pop(client, peer.sender)
+        peer.sender = self._remembered(client) or peer.sender
         peer.sender.peer = peer
         self._senders[peer.sender.number] = peer.sender
 
@@ -139,21 +157,37 @@ class Clients:
         """A client left; remember for a while what was accepted from it."""
         if self.peers.pop(peer.number, None) is None:
             return
+        self.waiting_bytes -= peer.window.bytes
         if self._by_client.get(peer.client) is peer:
             del self._by_client[peer.client]
         sender = peer.sender
         self._router.sender_gone(sender.number)
         sender.peer = None
-        if not len(sender.log):
+        if len(sender.log):
+            self._remember(peer.client, sender)
+        else:
             self._senders.pop(sender.number, None)
-            return
+
+    def _remember(self, client: str, sender: Sender) -> None:
         sender.left_at = now = time.monotonic()
-        self._away[peer.client] = sender
-        while len(self._away) > _REMEMBERED_CLIENTS or (
-            next(iter(self._away.values())).left_at < now - _REMEMBERED_S
+        sender.left_batches = len(sender.log)
+        self._away[client] = sender
+        self._away_batches += sender.left_batches
+        while (
+            len(self._away) > _REMEMBERED_CLIENTS
+            or self._away_batches > _REMEMBERED_BATCHES
+            or next(iter(self._away.values())).left_at < now - _REMEMBERED_S
         ):
-            _, forgotten = self._away.popitem(last=False)
-            del self._senders[forgotten.number]
+            forgotten = self._remembered(next(iter(self._away)))
+            if forgotten is not None:
+                del self._senders[forgotten.number]
+
+    def _remembered(self, client: str) -> Sender | None:
+        """Return the sender that was away as *client*; it is not away any more."""
+        sender = self._away.pop(client, None)
+        if sender is not None:
+            self._away_batches -= sender.left_batches
+        return sender
 
     def submit(self, peer: ClientPeer, submit: Submit) -> None:
         """Take messages from a client.
@@ -183,9 +217,7 @@ class Clients:
             if piece.count != batch.count:
                 first = piece.sequence - submit.sequence
                 part = Batch(piece.count, batch.part(first, piece.count))
-            peer.window.submitted(
-                piece.sequence, piece.count, len(part.payload), target
-            )
+            self._submitted(peer, piece, len(part.payload), target)
             self._router.submit(
                 sender.number,
                 piece.sequence,
@@ -226,14 +258,27 @@ class Clients:
             sender.log.accepted(sequence, count, result)
         if peer is None or peer.connection is None or result is None:
             return
-        peer.window.answered(sequence, count)
+        self._answered(peer, sequence, count)
         if isinstance(result, RefusedError):
             # Answers keep their order, so the confirms before it leave first.
             self.flush(peer)
+            peer.refused += count if isinstance(result, QueueFullError) else 0
             detail = result.to_detail()
             peer.connection.send(Refuse(sequence, count, result.code, detail))
             return
         self._confirm(peer, sequence, count, result)
+
+    def _submitted(
+        self, peer: ClientPeer, piece: Piece, size: int, target: str
+    ) -> None:
+        before = peer.window.bytes
+        peer.window.submitted(piece.sequence, piece.count, size, target)
+        self.waiting_bytes += peer.window.bytes - before
+
+    def _answered(self, peer: ClientPeer, sequence: int, count: int) -> None:
+        before = peer.window.bytes
+        peer.window.answered(sequence, count)
+        self.waiting_bytes += peer.window.bytes - before
 
     def _confirm(
         self, peer: ClientPeer, sequence: int, count: int, first_id: int
@@ -251,7 +296,8 @@ class Clients:
         confirms.append((sequence, count, first_id))
 
     def flush_all(self) -> None:
-        """Send all confirms that are due."""
+        """Send all confirms that are due; this is the end of a turn."""
+        self.turns += 1
         self.take_answers()
         if self._unflushed:
             unflushed, self._unflushed = self._unflushed, {}
@@ -259,6 +305,7 @@ class Clients:
                 self.flush(peer)
                 if peer.connection is not None:
                     peer.connection.flush()
+        self.on_turn()
 
     def flush(self, peer: ClientPeer) -> None:
         """Send the confirms that are due."""
@@ -292,4 +339,8 @@ class Clients:
 
 
 def _nothing(target: str) -> None:
+    """The default of a hook."""
+
+
+def _at_rest() -> None:
     """The default of a hook."""

@@ -18,6 +18,8 @@ from pymule.master.logs import log
 from pymule.master.plan import Plan
 from pymule.master.signals import Signals, peer_receiver
 from pymule.master.ticker import Deadline, Ticker
+from pymule.sansio.crowd import Crowd
+from pymule.sansio.pace import Pace
 from pymule.sansio.session import Role, Session
 from pymule.sansio.verbs import Call, Close, Handled, Hello, Listen, Submit, Verb
 
@@ -30,6 +32,14 @@ _FRAME: Final = "frame"
 _STALL: Final = "stall"
 PATIENCE: Final = (_HELLO, _FRAME, _STALL)
 """The kinds of the deadlines of clients."""
+
+# Why a client is not read from.
+_REST: Final = "rest"
+_CROWD: Final = "crowd"
+# Verbs of one client in one turn; then the others have theirs.
+_MAX_VERBS: Final = 256
+# What the master remembers of a batch that was accepted, in bytes.
+_ACCEPTED_BYTES: Final = 160
 
 
 class Connections:
@@ -73,6 +83,12 @@ class Connections:
         self._pump = pump
         self._own = own
         self._door = Door(plan, own)
+        self._pace: Pace[Connection] = Pace()
+        self._crowd: Crowd[Connection] = Crowd(plan().transit_bytes)
+        # Those that are held back for the crowd.
+        self._held: dict[Connection, None] = {}
+        self._is_relief_due = False
+        clients.on_turn = self._look_for_relief
 
     def accepted(self, sock: socket.socket, credentials: Credentials) -> None:
         """Somebody connected; let in who may."""
@@ -86,7 +102,9 @@ class Connections:
         self._own(self._attach(peer))
 
     async def _attach(self, peer: ClientPeer) -> None:
-        session = Session(Role.MASTER, Role.CLIENT, self._plan().max_frame_bytes)
+        session = Session(
+            Role.MASTER, Role.CLIENT, self._plan().max_frame_bytes, _MAX_VERBS
+        )
         owner = _PeerOwner(self, peer)
         await self._loop.create_unix_connection(
             lambda: Connection(session, owner), sock=peer.socket
@@ -103,12 +121,14 @@ class Connections:
         if not connection.is_between_frames:
             # The frame that is not whole yet began after those that came now.
             self._arm(_FRAME, peer)
+        started, refused = time.perf_counter(), peer.refused
+        is_dear = connection.session.has_more
         for verb in verbs:
             match verb:
                 case Submit():
                     self._clients.submit(peer, verb)
                 case Call():
-                    self._called(connection, peer, verb)
+                    is_dear |= self._called(connection, peer, verb)
                 case Hello():
                     self._ticker.disarm((_HELLO, peer.number))
                     self._clients.greet(peer, verb)
@@ -121,15 +141,59 @@ class Connections:
                 case _:
                     raise RemoteProtocolError(f"{verb.opcode.name} from a client")
         self._pump()
+        is_dear |= peer.refused > refused
+        seconds = time.perf_counter() - started
+        self._rest(connection, seconds, is_dear=is_dear)
+        self._weigh(connection, peer)
 
-    def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> None:
+    def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> bool:
+        """Answer *call*; return whether that served nobody else."""
         receiver, pid = peer_receiver(peer.number), peer.credentials.pid
         if self._locks.call(peer, call):
-            return
-        if not self._signals.call(
-            call, receiver, connection, lambda: self._owner_of(pid)
+            return False
+        if self._signals.call(call, receiver, connection, lambda: self._owner_of(pid)):
+            return False
+        self._control.call(call, peer.credentials, connection)
+        return True
+
+    def _rest(self, connection: Connection, seconds: float, *, is_dear: bool) -> None:
+        """Go on with what a client has said at the next turn, or after a rest."""
+        rest = self._pace.worked(
+            connection, self._clients.turns, seconds, is_dear=is_dear
+        )
+        if rest or connection.session.has_more:
+            connection.hold(_REST)
+            self._loop.call_later(rest, self._rested, connection)
+
+    def _rested(self, connection: Connection) -> None:
+        self._pace.rested(connection)
+        connection.release(_REST)
+
+    def _weigh(self, connection: Connection, peer: ClientPeer) -> None:
+        """Hold a client back that has too much in transit."""
+        weight = connection.session.buffered_bytes + connection.unsent_bytes
+        weight += len(peer.sender.log) * _ACCEPTED_BYTES
+        if self._crowd.is_too_heavy(
+            connection, weight, peer.window.bytes, self._clients.waiting_bytes
         ):
-            self._control.call(call, peer.credentials, connection)
+            connection.hold(_CROWD)
+            self._held[connection] = None
+
+    def _look_for_relief(self) -> None:
+        """Let those go on that are held back, in the next turn, if they can."""
+        if (
+            self._held
+            and not self._is_relief_due
+            and self._crowd.is_relieved(self._clients.waiting_bytes)
+        ):
+            self._is_relief_due = True
+            self._loop.call_soon(self._relieve)
+
+    def _relieve(self) -> None:
+        self._is_relief_due = False
+        held, self._held = self._held, {}
+        for connection in held:
+            connection.release(_CROWD)
 
     def data_received(self, connection: Connection, peer: ClientPeer) -> None:
         """Bytes came: whoever owes the rest of a frame has some time for it."""
@@ -137,8 +201,10 @@ class Connections:
         if connection.is_between_frames:
             if key in self._ticker:
                 self._ticker.disarm(key)
-        elif key not in self._ticker:
-            self._arm(_FRAME, peer)
+        else:
+            if key not in self._ticker:
+                self._arm(_FRAME, peer)
+            self._weigh(connection, peer)
 
     def stalled(self, peer: ClientPeer, *, is_stalled: bool) -> None:
         """A client stopped reading, or reads again."""
@@ -146,6 +212,8 @@ class Connections:
             self._arm(_STALL, peer)
         else:
             self._ticker.disarm((_STALL, peer.number))
+            if peer.connection is not None:
+                self._weigh(peer.connection, peer)
 
     def connection_lost(
         self, connection: Connection, peer: ClientPeer, reason: Exception | None
@@ -158,6 +226,9 @@ class Connections:
         self._locks.peer_gone(peer)
         self._clients.remove(peer)
         self._door.left(peer.credentials)
+        self._pace.forget(connection)
+        self._crowd.forget(connection)
+        self._held.pop(connection, None)
         if isinstance(reason, ProtocolError):
             log(
                 _LOGGER,
@@ -192,6 +263,12 @@ class Connections:
             peer.socket.close()
             self._clients.remove(peer)
             self._door.left(peer.credentials)
+            return
+        if kind == _FRAME and peer.connection in self._held:
+            what = "no memory for what is in transit of all clients"
+        elif kind == _FRAME and peer.connection.is_held:
+            # It may have come, and is not read.
+            self._arm(_FRAME, peer)
             return
         error = RemoteProtocolError(f"{what} within {seconds:g} seconds")
         if kind == _STALL:

@@ -75,6 +75,8 @@ class Plan:
     max_frame_bytes: int
     restarts: RestartPolicy
     max_clients: int = 1000
+    # For what all clients have in transit.
+    transit_bytes: int = 256 * 1024 * 1024
     # Absolute paths; a change of one is a reload.
     touch_reload: tuple[str, ...] = ()
     # Of each function that a mule has.

@@ -90,6 +90,11 @@ class FrameDecoder:
         """Whether every byte fed so far belonged to a whole frame."""
         return not self._partial and self._offset == len(self._data)
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that were fed and not given out as frames."""
+        return len(self._partial) + len(self._data) - self._offset
+
     def feed(self, data: bytes) -> None:
         """Add bytes as they came from the socket."""
         if self._offset < len(self._data):

@@ -17,12 +17,13 @@ any          a broken rule           CLOSED
 """
 
 import struct
+import sys
 from enum import Enum
 from typing import Final
 
 from pymule.errors import ConnectionLostError, LocalProtocolError, RemoteProtocolError
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES, FrameDecoder, Opcode
-from pymule.sansio.verbs import VERBS, Close, Hello, JsonObject, Verb, Welcome
+from pymule.sansio.verbs import VERBS, Call, Close, Hello, JsonObject, Verb, Welcome
 
 __all__ = ("PROTOCOL_VERSIONS", "Role", "Session", "SessionState", "choose_version")
 
@@ -31,6 +32,12 @@ PROTOCOL_VERSIONS: Final = (1, 1)
 
 # HELLO and WELCOME are small; nobody may make us buffer more before they came.
 _OPENING_MAX_BYTES: Final = 65_536
+
+# What a client asks is small. Read as JSON, a large frame could become many times its
+# size, and keep the master busy for a second.
+_CALL_MAX_BYTES: Final = 262_144
+# What a CALL counts among the verbs that are read at a time.
+_CALL_COST: Final = 64
 
 # A reason may quote the peer at length; so CLOSE fits in any limit, even before HELLO.
 _REASON_CHARS: Final = 1_000
@@ -115,6 +122,7 @@ class Session:
         peer: The other side's; for the master, decided by how the peer came (a link
             that a mule inherited, or the listening socket), never by what it says.
         max_frame_bytes: Largest body accepted.
+        max_verbs: Verbs returned at a time, at most about; see :attr:`has_more`.
     """
 
     def __init__(
@@ -122,10 +130,15 @@ class Session:
         role: Role,
         peer: Role,
         max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
+        max_verbs: int = sys.maxsize,
     ) -> None:
         self.role = role
         self.peer = peer
         self.state = SessionState.OPENING
+        # Whether receive_data() has stopped before the bytes were used up; call it
+        # again with none.
+        self.has_more = False
+        self._max_verbs = max_verbs
         self._max_frame_bytes = max_frame_bytes
         self._decoder = FrameDecoder(min(max_frame_bytes, _OPENING_MAX_BYTES))
         opening = Opcode.HELLO if role is Role.MASTER else Opcode.WELCOME
@@ -142,6 +155,11 @@ class Session:
         """Whether the peer has sent whole frames only."""
         return self._decoder.is_between_frames
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What came from the peer and is not read yet."""
+        return self._decoder.buffered_bytes
+
     def allow_frames(self, max_frame_bytes: int) -> None:
         """Accept bodies of *max_frame_bytes*, as the master's WELCOME told."""
         self._max_frame_bytes = max_frame_bytes
@@ -156,15 +174,22 @@ class Session:
             RemoteProtocolError: The peer broke a rule. The verbs before that are
                 lost with the conversation; send :meth:`farewell`, then close.
         """
+        self.has_more = False
         if self.state is SessionState.CLOSED:
             return []
-        self._decoder.feed(data)
+        if data:
+            self._decoder.feed(data)
         verbs: list[Verb] = []
+        left = self._max_verbs
         try:
             while (frame := self._decoder.next_frame()) is not None:
                 verb = self._read(*frame)
                 verbs.append(verb)
                 if isinstance(verb, Close):
+                    break
+                left -= _CALL_COST if isinstance(verb, Call) else 1
+                if left <= 0:
+                    self.has_more = not self._decoder.is_between_frames
                     break
         except RemoteProtocolError:
             self.state = SessionState.CLOSED
@@ -176,6 +201,15 @@ class Session:
             raise RemoteProtocolError(
                 f"{opcode.name} from a {self.peer.value} "
                 f"while the session is {self.state.value}"
+            )
+        if (
+            len(body) > _CALL_MAX_BYTES
+            and self.peer is Role.CLIENT
+            and opcode is not Opcode.SUBMIT
+        ):
+            raise RemoteProtocolError(
+                f"{opcode.name} of {len(body)} bytes; a client's may have"
+                f" {_CALL_MAX_BYTES}"
             )
         try:
             verb = VERBS[opcode](body)

@@ -7,8 +7,14 @@ answer for. What the log knows is confirmed once more with the ids of the first 
 from collections import deque
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Final
 
 __all__ = ("Piece", "SubmissionLog")
+
+# A sender has no more batches than that without an answer for one target, and learns
+# of an answer long before so many others. Without a limit, one whose floor never rises,
+# as one message waits for days or because it means harm, would fill the memory.
+_MAX_PIECES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class SubmissionLog:
     """The accepted sequences of one sender that it may still ask about.
 
     Its size follows the sender's window, because each submit tells the *floor* below
-    which the sender has all answers.
+    which the sender has all answers. It is bounded besides: the oldest leave first.
     """
 
     def __init__(self) -> None:
@@ -67,6 +73,8 @@ class SubmissionLog:
         piece = Piece(sequence, count, first_id)
         self._end = max(self._end, sequence + count)
         known = self._known
+        if len(known) == _MAX_PIECES:
+            known.popleft()
         if not known or known[-1].sequence < sequence:
             known.append(piece)
             return

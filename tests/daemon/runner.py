@@ -37,6 +37,9 @@ def main(path: Path, policies: dict[str, dict[str, int]]) -> int:
             plan,
             restarts=RestartPolicy(**policies.get("restarts", {})),
             patience=Patience(**policies.get("patience", {})),
+            transit_bytes=policies.get("bounds", {}).get(
+                "transit_bytes", plan.transit_bytes
+            ),
         )
 
     async def serve() -> bool:

@@ -6,7 +6,6 @@ from pymule.errors import (
     DrainingError,
     QueueFullError,
     UnknownTargetError,
-    UnsupportedError,
 )
 from pymule.master import clients
 from pymule.master.clients import Clients
@@ -297,6 +296,25 @@ async def test_only_so_many_of_those_away_are_remembered(
         await until_left(yard)
 
     assert list(yard.master.clients._away) == ["b", "c"]
+
+
+async def test_only_so_many_batches_of_those_away_are_remembered(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "_REMEMBERED_BATCHES", 3)
+    await yard.open(a_plan())
+
+    for name in ("a", "b"):
+        guest = await yard.greeted(name)
+        await guest.submit(0, b"x")
+        await guest.submit(1, b"x")
+        await guest.confirmed(2)
+        guest.close()
+        await until_left(yard)
+    await yard.greeted("b")
+
+    assert not yard.master.clients._away
+    assert yard.master.clients._away_batches == 0
 
 
 async def test_those_away_for_long_are_forgotten(

@@ -1,5 +1,6 @@
 import random
-from itertools import pairwise, product
+from collections.abc import Sequence
+from itertools import chain, pairwise, product
 from typing import Final
 
 import pytest
@@ -25,7 +26,9 @@ from pymule.sansio.verbs import (
     Call,
     Close,
     Hello,
+    Listen,
     Ready,
+    Submit,
     Verb,
     Welcome,
 )
@@ -71,6 +74,10 @@ class Pair:
         self.to_master(HELLO)
         self.to_peer(WELCOME)
         return self
+
+
+def pack_all(verbs: Sequence[Verb]) -> bytes:
+    return b"".join(verb.pack() for verb in verbs)
 
 
 def opened(role: Role, peer: Role, max_frame_bytes: int = 65_536) -> Session:
@@ -238,11 +245,69 @@ def test_before_hello_nobody_makes_us_buffer_more_than_a_little() -> None:
 
 def test_after_hello_the_full_limit_holds_even_for_the_next_frame_at_once() -> None:
     session = Session(Role.MASTER, Role.CLIENT, 1_000_000)
-    call = Call(1, {"x": "x" * 900_000})
+    submit = Submit(1, 1, 1, "mule", b"", bytes(900_000))
 
-    assert session.receive_data(HELLO.pack() + call.pack()) == [HELLO, call]
+    assert session.receive_data(HELLO.pack() + submit.pack()) == [HELLO, submit]
     with pytest.raises(FrameTooBigError):
         session.receive_data(HEADER.pack(1_000_001, Opcode.CALL, 0, 0))
+
+
+def test_what_a_client_asks_is_small_whatever_a_message_may_be() -> None:
+    call = Call(1, {"x": "x" * 262_144}).pack()
+
+    with pytest.raises(RemoteProtocolError, match="CALL of 262156 bytes"):
+        opened(Role.MASTER, Role.CLIENT, 1_000_000).receive_data(call)
+    assert opened(Role.MASTER, Role.MULE, 1_000_000).receive_data(call)
+
+
+# A little at a time
+
+
+def test_a_flood_of_verbs_is_read_a_little_at_a_time() -> None:
+    session = Session(Role.MASTER, Role.CLIENT, 65_536, max_verbs=10)
+    listens = [Listen(number % 2 == 0) for number in range(24)]
+
+    heard = [session.receive_data(HELLO.pack() + pack_all(listens))]
+    while session.has_more:
+        heard.append(session.receive_data(b""))
+
+    assert [len(verbs) for verbs in heard] == [10, 10, 5]
+    assert list(chain.from_iterable(heard)) == [HELLO, *listens]
+    assert session.is_between_frames
+
+
+def test_few_calls_are_read_at_a_time() -> None:
+    session = opened(Role.MASTER, Role.CLIENT)
+    session._max_verbs = 256
+
+    verbs = session.receive_data(pack_all([Call(n, {}) for n in range(10)]))
+
+    assert len(verbs) == 4
+    assert session.has_more
+    assert session.buffered_bytes == 6 * len(Call(1, {}).pack())
+
+
+def test_half_a_frame_is_more_only_with_the_rest_of_it() -> None:
+    session = opened(Role.MASTER, Role.CLIENT)
+    session._max_verbs = 1
+    frame = Listen(is_listening=True).pack()
+
+    assert len(session.receive_data(frame + frame[:-1])) == 1
+    assert session.has_more
+    assert session.receive_data(b"") == []
+    assert not session.has_more
+    assert len(session.receive_data(frame[-1:])) == 1
+    assert not session.has_more
+
+
+def test_nothing_is_more_behind_a_goodbye() -> None:
+    session = opened(Role.MASTER, Role.CLIENT)
+    session._max_verbs = 1
+
+    session.receive_data(Close({}).pack() + Close({}).pack())
+
+    assert not session.has_more
+    assert session.receive_data(b"") == []
 
 
 def test_a_limit_below_that_of_the_opening_holds_from_the_start() -> None:

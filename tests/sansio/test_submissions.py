@@ -94,3 +94,13 @@ def test_the_log_knows_what_a_dictionary_knows(
             for n in range(piece.count):
                 model[piece.sequence + n] = next_id + n
             next_id += piece.count
+
+
+def test_a_sender_whose_floor_never_rises_is_remembered_in_part() -> None:
+    log = SubmissionLog()
+
+    for sequence in range(20_000):
+        log.accepted(sequence, 1, 100_000 + sequence)
+
+    assert len(log) == 16_384
+    assert log.split(3615, 2) == [Piece(3615, 1, None), Piece(3616, 1, 103_616)]

@@ -1,24 +1,32 @@
-"""What a sender may ask for a message, beside its body."""
+"""What a sender may ask for a message, beside its body.
 
-import math
-from collections.abc import Callable, Iterable
+The options travel as a JSON object of those that differ from their defaults, from the
+sender through the master's queue to the mule; the master reads them, and nobody
+changes them on the way. ``docs/messages.md`` says what each does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypedDict, Unpack, cast
+from typing import Final, TypedDict, Unpack
 
 from pymule.errors import RemoteProtocolError
 from pymule.sansio.body import JsonObject, read_json, write_json
 
 __all__ = (
+    "MAX_AT",
     "MAX_ATTEMPTS",
     "MAX_MESSAGE_ID",
     "MAX_OPTIONS_BYTES",
     "MAX_PRIORITY",
     "MAX_SECONDS",
     "PLAIN",
+    "BatchOptionWords",
     "MessageOptions",
     "OptionWords",
     "check_options",
+    "pack_batch_options",
     "pack_options",
     "read_options",
     "unpack_headers",
@@ -31,10 +39,14 @@ the length of one message it stays below the 4,096 bytes that senders keep free.
 MAX_PRIORITY: Final = 9
 MAX_SECONDS: Final = 1e9
 """Longest delay, ttl or backoff: 31 years."""
+MAX_AT: Final = 253_402_300_799
+"""The end of the year 9999. Milliseconds, given by mistake for seconds, are above."""
 MAX_ATTEMPTS: Final = 65_535
 """An attempt travels in 16 bits."""
 MAX_MESSAGE_ID: Final = 255
 """Characters of a ``message_id`` or a ``key``."""
+
+_REPR_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,7 @@ class MessageOptions:
 
     Attributes:
         delay: Seconds from its acceptance during which it is not delivered.
-        at: Not delivered before, in seconds of the Unix epoch.
+        at: Not delivered before, in seconds of the Unix epoch; never with a delay.
         priority: From 0 to :data:`MAX_PRIORITY`, which comes first.
         ttl: Seconds from its acceptance after which it is not delivered any more.
         key: Messages of a queue with the same key are delivered one at a time, in
@@ -83,76 +95,15 @@ PLAIN: Final = MessageOptions()
 """Of a message whose sender asked for nothing."""
 
 
-def _seconds(value: object) -> bool:
-    return _number(value) and 0 <= value <= MAX_SECONDS  # type: ignore[operator]
-
-
-def _number(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
-def _count(value: object) -> bool:
-    return (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and 1 <= value <= MAX_ATTEMPTS
-    )
-
-
-def _priority(value: object) -> bool:
-    return (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and 0 <= value <= MAX_PRIORITY
-    )
-
-
-def _fraction(value: object) -> bool:
-    return _number(value) and 0 <= value <= 1  # type: ignore[operator]
-
-
-def _name(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_MESSAGE_ID
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(text, str) for text in value.values()
-    )
-
-
-_SECONDS: Final = f"0 to {MAX_SECONDS:g} seconds"
-_NAME: Final = f"a text of 1 to {MAX_MESSAGE_ID} characters"
-_RULES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
-    "delay": (_seconds, _SECONDS),
-    "at": (_number, "seconds of the Unix epoch"),
-    "priority": (_priority, f"an integer from 0 to {MAX_PRIORITY}"),
-    "ttl": (_seconds, _SECONDS),
-    "key": (_name, _NAME),
-    "message_id": (_name, _NAME),
-    "headers": (_texts, "an object of texts"),
-    "max_attempts": (_count, f"an integer from 1 to {MAX_ATTEMPTS}"),
-    "max_crashes": (_count, f"an integer from 1 to {MAX_ATTEMPTS}"),
-    "backoff_s": (_seconds, _SECONDS),
-    "backoff_max_s": (_seconds, _SECONDS),
-    "jitter": (_fraction, "0 to 1"),
-}
-
-
-class OptionWords(TypedDict, total=False):
-    """The attributes of :class:`MessageOptions`, as keywords of a call."""
+class BatchOptionWords(TypedDict, total=False):
+    """What may be asked for many messages of one call; see ``docs/messages.md``."""
 
     delay: float
-    at: float | None
+    at: datetime | float | None
     priority: int
     ttl: float | None
     key: str | None
-    message_id: str | None
-    headers: dict[str, str] | None
+    headers: Mapping[str, str] | None
     max_attempts: int | None
     max_crashes: int | None
     backoff_s: float | None
@@ -160,66 +111,160 @@ class OptionWords(TypedDict, total=False):
     jitter: float | None
 
 
+class OptionWords(BatchOptionWords, total=False):
+    """What may be asked for one message: the same, and its id."""
+
+    message_id: str | None
+
+
+def _in_range(low: float, high: float) -> Callable[[object], bool]:
+    # Comparing, which no NaN, infinity or huge integer passes, and no integer is too
+    # large for, as it may be for a float.
+    return lambda value: (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and low <= value <= high
+    )
+
+
+def _is_integer(low: int, high: int) -> Callable[[object], bool]:
+    is_in_range = _in_range(low, high)
+    return lambda value: isinstance(value, int) and is_in_range(value)
+
+
+def _is_name(value: object) -> bool:
+    return (
+        isinstance(value, str) and 0 < len(value) <= MAX_MESSAGE_ID and _is_utf_8(value)
+    )
+
+
+def _is_utf_8(text: str) -> bool:
+    """Whether *text* has no lone surrogate, which a journal could not keep."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(text, str) for text in value.values()
+    )
+
+
+_SECONDS: Final = (_in_range(0, MAX_SECONDS), f"0 to {MAX_SECONDS:.0f} seconds")
+_NAME: Final = (_is_name, f"a text of 1 to {MAX_MESSAGE_ID} characters")
+_COUNT: Final = (_is_integer(1, MAX_ATTEMPTS), f"an integer from 1 to {MAX_ATTEMPTS}")
+_RULES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
+    "headers": (_is_texts, "an object of texts"),
+    "delay": _SECONDS,
+    "at": (_in_range(0, MAX_AT), f"0 to {MAX_AT} seconds of the Unix epoch"),
+    "priority": (_is_integer(0, MAX_PRIORITY), f"an integer from 0 to {MAX_PRIORITY}"),
+    "ttl": _SECONDS,
+    "key": _NAME,
+    "message_id": _NAME,
+    "max_attempts": _COUNT,
+    "max_crashes": _COUNT,
+    "backoff_s": _SECONDS,
+    "backoff_max_s": _SECONDS,
+    "jitter": (_in_range(0, 1), "0 to 1"),
+}
+# What takes no bytes beside None.
+_DEFAULTS: Final[JsonObject] = {"delay": 0.0, "priority": 0, "headers": {}}
+
+
+# The sender's side
+
+
 def pack_options(**words: Unpack[OptionWords]) -> bytes:
     """Encode the options that differ from their defaults; none give ``b""``.
 
+    The same options give the same bytes, in whatever order they come.
+
     Raises:
-        TypeError: A header is not a text. The master would close the connection.
+        TypeError: There is no such option, or a header is not a text.
         ValueError: A value is out of its range, or they take more than
-            :data:`MAX_OPTIONS_BYTES`.
+            :data:`MAX_OPTIONS_BYTES`. The master would close the connection.
     """
-    headers = words.get("headers") or {}
-    _check_texts((*headers, *headers.values()))
-    value: JsonObject = {
-        name: given
-        for name, given in words.items()
-        if given is not None and given != getattr(PLAIN, name)
+    given = {name: _as_json(name, value) for name, value in words.items()}
+    value = {
+        name: given[name]
+        for name in _RULES
+        if given.get(name) is not None and given[name] != _DEFAULTS.get(name)
     }
-    for name, given in value.items():
-        is_allowed, allowed = _RULES[name]
-        if not is_allowed(given):
-            raise ValueError(f"{name} {given!r}; allowed: {allowed}")
+    if (fault := _fault_of(value)) is not None:
+        raise ValueError(fault)
     packed = write_json(value) if value else b""
     if len(packed) > MAX_OPTIONS_BYTES:
-        raise ValueError(
-            f"message options of {len(packed)} bytes; allowed: {MAX_OPTIONS_BYTES}"
-        )
+        raise ValueError(_too_long(len(packed)))
     return packed
+
+
+def pack_batch_options(**words: Unpack[BatchOptionWords]) -> bytes:
+    """Encode the options of many messages.
+
+    Raises:
+        TypeError: As :func:`pack_options`.
+        ValueError: As there; or a ``message_id``, which only one message can have.
+    """
+    # A type checker finds it, too.
+    if (message_id := words.get("message_id")) is not None:
+        raise ValueError(
+            f"message_id {_shown(message_id)} for many messages; allowed: for one, sent"
+            " by itself"
+        )
+    return pack_options(**words)
+
+
+def _as_json(name: str, value: object) -> object:
+    """Return the *value* of an option as it travels.
+
+    Raises:
+        TypeError: See :func:`pack_options`.
+        ValueError: A time of day without its time zone.
+    """
+    if name not in _RULES:
+        raise TypeError(_unknown(name))
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ValueError(
+                f"{name} {value!r} has no time zone; allowed: a datetime with tzinfo,"
+                " or seconds of the Unix epoch"
+            )
+        return value.timestamp()
+    if name == "headers" and isinstance(value, Mapping):
+        headers = dict(value)
+        _check_texts((*headers, *headers.values()))
+        return headers
+    return value
 
 
 def _check_texts(texts: Iterable[object]) -> None:
     for text in texts:
         if not isinstance(text, str):
-            raise TypeError(f"{text!r} in the headers; allowed: texts")
+            raise TypeError(f"{_shown(text)} in the headers; allowed: texts")
+
+
+# The master's and the mule's side
 
 
 def check_options(options: bytes, count: int) -> MessageOptions:
     """Read what a sender asked for *count* messages.
 
     Raises:
-        RemoteProtocolError: Not the JSON of known options with possible values, or a
-            ``message_id`` for more than one message.
+        RemoteProtocolError: Not the JSON of known options with possible values, too
+            long, or a ``message_id`` for more than one message.
     """
+    if len(options) > MAX_OPTIONS_BYTES:
+        raise RemoteProtocolError(_too_long(len(options)))
     asked = read_options(options)
     if asked.message_id is not None and count != 1:
         raise RemoteProtocolError(
-            f"message_id {asked.message_id!r} for {count} messages; allowed: for one"
+            f"message_id {_shown(asked.message_id)} for {count} messages; allowed: for"
+            " one"
         )
     return asked
-
-
-@lru_cache(maxsize=1024)
-def _read(options: bytes) -> MessageOptions:
-    value = read_json(options)
-    for name, given in value.items():
-        if name not in _RULES:
-            raise RemoteProtocolError(
-                f"unknown message option {name!r}; allowed: {', '.join(_RULES)}"
-            )
-        is_allowed, allowed = _RULES[name]
-        if not is_allowed(given):
-            raise RemoteProtocolError(f"{name} {given!r}; allowed: {allowed}")
-    return MessageOptions(**cast("OptionWords", value))
 
 
 def read_options(options: bytes) -> MessageOptions:
@@ -231,10 +276,51 @@ def read_options(options: bytes) -> MessageOptions:
     return _read(options) if options else PLAIN
 
 
+# Messages that come together have the same options, and one object for them.
+@lru_cache(maxsize=1024)
+def _read(options: bytes) -> MessageOptions:
+    value = read_json(options)
+    for name in value:
+        if name not in _RULES:
+            raise RemoteProtocolError(_unknown(name))
+    if (fault := _fault_of(value)) is not None:
+        raise RemoteProtocolError(fault)
+    return MessageOptions(**value)  # type: ignore[arg-type]  # of the types checked above
+
+
 def unpack_headers(options: bytes) -> dict[str, str]:
     """Return the headers among the *options* of a delivered message.
 
     Raises:
-        RemoteProtocolError: They are not a JSON object of texts.
+        RemoteProtocolError: As :func:`read_options`.
     """
     return dict(read_options(options).headers or {})
+
+
+# Both
+
+
+def _fault_of(value: JsonObject) -> str | None:
+    """Return what is wrong with the values of known options."""
+    for name, given in value.items():
+        is_allowed, allowed = _RULES[name]
+        if not is_allowed(given):
+            return f"{name} {_shown(given)}; allowed: {allowed}"
+    if value.get("delay") and "at" in value:
+        return f"delay {value['delay']} and at {value['at']}; allowed: one of them"
+    return None
+
+
+def _unknown(name: str) -> str:
+    return f"unknown message option {_shown(name)}; allowed: {', '.join(_RULES)}"
+
+
+def _too_long(size: int) -> str:
+    return f"message options of {size} bytes; allowed: {MAX_OPTIONS_BYTES}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    if len(text) <= _REPR_CHARS:
+        return text
+    return f"{text[:_REPR_CHARS]}... of {len(text)} characters"

@@ -6,6 +6,7 @@ was confirmed or refused, so that what has no answer can be sent again, under th
 sequences, to the next master. It drops what it has already, by sequence.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -80,6 +81,11 @@ class Pile(Generic[WaiterT]):
         # Messages with an answer; answers come in order.
         self.answered = 0
 
+    @property
+    def is_done(self) -> bool:
+        """Whether every message in it has its answer; from the sealing on."""
+        return self.answered == self.count
+
     def add(self, body: bytes, ticket: Ticket[WaiterT] | None) -> None:
         """Pile up *body*; its answer is one of those that *ticket* waits for."""
         if ticket is not None:
@@ -98,7 +104,8 @@ class Outbox(Generic[WaiterT]):
 
     Args:
         window_count: Messages without an answer for one target, at most.
-        window_bytes: Their bytes, at most; one pile may always be out.
+        window_bytes: Their bytes and those of their options, at most; one pile may
+            always be out.
     """
 
     def __init__(
@@ -110,7 +117,13 @@ class Outbox(Generic[WaiterT]):
         self.failures: list[RefusedError] = []
         self._failed_count = 0
         self._next_sequence = 1
-        self._in_flight: deque[Pile[WaiterT]] = deque()
+        # Sealed piles in the order of their sequences. One that is done stays until
+        # half of them are: each message of a sender with many keys is a pile of its
+        # own, and taking one out of the middle would cost as much as there are.
+        self._in_flight: list[Pile[WaiterT]] = []
+        self._done_count = 0
+        # Index of the first that is not done.
+        self._first = 0
         # By target: messages and bytes without an answer.
         self._load: dict[str, tuple[int, int]] = {}
 
@@ -127,7 +140,9 @@ class Outbox(Generic[WaiterT]):
     @property
     def floor(self) -> int:
         """All sequences below have their answer."""
-        return self._in_flight[0].sequence if self._in_flight else self._next_sequence
+        if self._first == len(self._in_flight):
+            return self._next_sequence
+        return self._in_flight[self._first].sequence
 
     def is_full(self, target: str) -> bool:
         """Whether a sender has to wait before more goes to *target*."""
@@ -141,7 +156,7 @@ class Outbox(Generic[WaiterT]):
         if not (0 < pile.count <= MAX_BATCH_COUNT):
             raise AssertionError("a pile is sealed when it is full")
         pile.payload = pack_bodies(pile.messages)
-        pile.size = len(pile.payload)
+        pile.size = len(pile.payload) + len(pile.options)
         pile.messages = []
         self._next_sequence += pile.count
         self._in_flight.append(pile)
@@ -151,7 +166,7 @@ class Outbox(Generic[WaiterT]):
 
     def resend(self) -> list[Submit]:
         """Return all that has no answer, for a new connection."""
-        return [self._submit(pile) for pile in self._in_flight]
+        return [self._submit(pile) for pile in self._in_flight if not pile.is_done]
 
     def _submit(self, pile: Pile[WaiterT]) -> Submit:
         count, payload = pile.count - pile.answered, pile.payload
@@ -160,7 +175,7 @@ class Outbox(Generic[WaiterT]):
             payload = Batch(pile.count, payload).part(pile.answered, count)
         return Submit(
             pile.sequence + pile.answered,
-            self._in_flight[0].sequence,
+            self.floor,
             count,
             pile.target,
             pile.options,
@@ -248,10 +263,11 @@ class Outbox(Generic[WaiterT]):
         covered = 0
         parts: list[tuple[Pile[WaiterT], int]] = []
         # First all is checked: what is half taken would leave tickets unsettled.
-        for pile in self._in_flight:
+        for index in range(self._index_of(sequence), len(self._in_flight)):
+            pile = self._in_flight[index]
             low = max(sequence, pile.sequence)
             high = min(end, pile.sequence + pile.count)
-            if low < high:
+            if low < high and not pile.is_done:
                 if low > pile.sequence + pile.answered:
                     raise RemoteProtocolError(
                         f"answer for sequence {low}; "
@@ -299,18 +315,31 @@ class Outbox(Generic[WaiterT]):
         return news
 
     def _unload(self, pile: Pile[WaiterT], count: int) -> None:
-        is_done = pile.answered == pile.count
         load_count, load_size = self._load[pile.target]
-        load = load_count - count, load_size - (pile.size if is_done else 0)
+        load = load_count - count, load_size - (pile.size if pile.is_done else 0)
         if load[0]:
             self._load[pile.target] = load
         else:
             del self._load[pile.target]
-        if is_done:
-            if pile is self._in_flight[0]:
-                self._in_flight.popleft()
-            else:
-                self._in_flight.remove(pile)
+        if pile.is_done:
+            pile.payload = b""
+            self._done_count += 1
+            self._forget_done()
+
+    def _forget_done(self) -> None:
+        piles = self._in_flight
+        while self._first < len(piles) and piles[self._first].is_done:
+            self._first += 1
+        if self._done_count * 2 > len(piles):
+            self._in_flight = [pile for pile in piles if not pile.is_done]
+            self._first = self._done_count = 0
+
+    def _index_of(self, sequence: int) -> int:
+        """Return where the pile with *sequence* is, or one before it."""
+        if self.floor >= sequence:
+            return self._first
+        at = bisect_right(self._in_flight, sequence, key=lambda pile: pile.sequence)
+        return max(at - 1, 0)
 
 
 def _settled(

@@ -289,3 +289,30 @@ def test_the_window_is_for_each_target() -> None:
 
     assert not outbox.is_full("b")
     assert outbox.is_full("a")
+
+
+def test_the_window_counts_the_options() -> None:
+    outbox = Outbox[str](window_bytes=5_000)
+    pile: Pile[str] = Pile("a", bytes(5_000))
+    put(pile, b"")
+
+    outbox.seal(pile)
+
+    assert outbox.is_full("a")
+
+
+def test_piles_that_are_stuck_do_not_slow_those_that_are_not() -> None:
+    outbox = Outbox[str]()
+    for _ in range(5_000):
+        outbox.seal(piled(b"stuck"))
+
+    for number in range(5_000, 10_000):
+        outbox.seal(piled(b"x", target="b"))
+        outbox.confirmed(number + 1, 1, number)
+
+    # What is done is forgotten, as soon as that is cheap.
+    assert len(outbox._in_flight) <= 10_001
+    assert (outbox.floor, len(outbox.resend())) == (1, 5_000)
+    outbox.confirmed(1, 5_000, 1)
+    assert outbox._in_flight == []
+    assert outbox.floor == outbox.next_sequence

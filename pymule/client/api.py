@@ -16,13 +16,13 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from threading import get_ident
-from typing import Final
+from typing import Final, Unpack
 from weakref import WeakKeyDictionary
 
 from pymule.client.aio import Client
 from pymule.client.locks import Held
 from pymule.errors import ConnectionLostError
-from pymule.sansio.options import pack_options
+from pymule.sansio.options import BatchOptionWords, OptionWords, pack_options
 from pymule.sansio.outbox import MESSAGE_COST
 
 __all__ = (
@@ -62,22 +62,16 @@ async def mule_msg(
     mule: int | None = None,
     *,
     confirm: bool = True,
-    delay: float = 0,
-    priority: int = 0,
-    ttl: float | None = None,
-    key: str | None = None,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[OptionWords],
 ) -> int:
     """Send *message* to mule number *mule*, or to the first available one.
 
     Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
     """
-    if confirm or delay or priority or headers or ttl is not None or key is not None:
+    if confirm or options:
         client = await default_client()
-        options = pack_options(
-            delay=delay, priority=priority, ttl=ttl, key=key, headers=headers
-        )
-        return await client.send(mule, message, options, confirm=confirm)
+        packed = pack_options(**options) if options else b""
+        return await client.send(mule, message, packed, confirm=confirm)
     # The short path: see farm_msg.
     found = _only_client if len(_threads) == 1 else _clients.get(get_ident())
     if found is not None:
@@ -97,22 +91,16 @@ async def farm_msg(
     message: bytes | str,
     *,
     confirm: bool = True,
-    delay: float = 0,
-    priority: int = 0,
-    ttl: float | None = None,
-    key: str | None = None,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[OptionWords],
 ) -> int:
     """Send *message* to one mule of *farm*.
 
     Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
     """
-    if confirm or delay or priority or headers or ttl is not None or key is not None:
+    if confirm or options:
         client = await default_client()
-        options = pack_options(
-            delay=delay, priority=priority, ttl=ttl, key=key, headers=headers
-        )
-        return await client.send(farm, message, options, confirm=confirm)
+        packed = pack_options(**options) if options else b""
+        return await client.send(farm, message, packed, confirm=confirm)
     # The short path: the open pile of this loop turn, nothing to await and nothing to
     # pack. Written out, because a call more costs a tenth of it.
     found = _only_client if len(_threads) == 1 else _clients.get(get_ident())
@@ -133,11 +121,11 @@ async def mule_msgs(
     mule: int | None = None,
     *,
     confirm: bool = True,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[BatchOptionWords],
 ) -> Sequence[int]:
     """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
     client = await default_client()
-    return await client.mule_msgs(messages, mule, confirm=confirm, headers=headers)
+    return await client.mule_msgs(messages, mule, confirm=confirm, **options)
 
 
 async def farm_msgs(
@@ -145,11 +133,11 @@ async def farm_msgs(
     messages: Iterable[bytes | str],
     *,
     confirm: bool = True,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[BatchOptionWords],
 ) -> Sequence[int]:
     """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
     client = await default_client()
-    return await client.farm_msgs(farm, messages, confirm=confirm, headers=headers)
+    return await client.farm_msgs(farm, messages, confirm=confirm, **options)
 
 
 async def flush() -> None:

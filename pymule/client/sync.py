@@ -11,14 +11,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, Unpack
 
 from pymule.client.exchange import Exchange, Waiter
 from pymule.client.reach import find_socket, join_ids, target_of, to_bytes
 from pymule.client.sync_locks import Held, Locking
 from pymule.errors import ConnectionLostError, MessageTooBigError
 from pymule.handlers import check_number
-from pymule.sansio.options import pack_options
+from pymule.sansio.options import (
+    BatchOptionWords,
+    OptionWords,
+    pack_batch_options,
+    pack_options,
+)
 from pymule.sansio.outbox import MESSAGE_COST, Pile, Ticket
 from pymule.sansio.timers import check_timer
 from pymule.sansio.verbs import JsonObject
@@ -102,20 +107,13 @@ class Client(Locking):
         mule: int | None = None,
         *,
         confirm: bool = True,
-        delay: float = 0,
-        priority: int = 0,
-        ttl: float | None = None,
-        key: str | None = None,
-        headers: dict[str, str] | None = None,
+        **options: Unpack[OptionWords],
     ) -> int:
         """Send *message* to mule number *mule*, or to the first available one.
 
         See :meth:`farm_msg`.
         """
-        options = pack_options(
-            delay=delay, priority=priority, ttl=ttl, key=key, headers=headers
-        )
-        return self.send(mule, message, options, confirm=confirm)
+        return self.send(mule, message, pack_options(**options), confirm=confirm)
 
     def farm_msg(
         self,
@@ -123,11 +121,7 @@ class Client(Locking):
         message: bytes | str,
         *,
         confirm: bool = True,
-        delay: float = 0,
-        priority: int = 0,
-        ttl: float | None = None,
-        key: str | None = None,
-        headers: dict[str, str] | None = None,
+        **options: Unpack[OptionWords],
     ) -> int:
         """Send *message* to one mule of *farm*; block until the master has it.
 
@@ -138,10 +132,7 @@ class Client(Locking):
         An exception from a signal handler (``KeyboardInterrupt``) leaves the client
         usable; the message may be delivered all the same.
         """
-        options = pack_options(
-            delay=delay, priority=priority, ttl=ttl, key=key, headers=headers
-        )
-        return self.send(farm, message, options, confirm=confirm)
+        return self.send(farm, message, pack_options(**options), confirm=confirm)
 
     def mule_msgs(
         self,
@@ -149,11 +140,11 @@ class Client(Locking):
         mule: int | None = None,
         *,
         confirm: bool = True,
-        headers: dict[str, str] | None = None,
+        **options: Unpack[BatchOptionWords],
     ) -> Sequence[int]:
         """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
-        options = pack_options(headers=headers)
-        return self.send_many(mule, messages, options, confirm=confirm)
+        packed = pack_batch_options(**options)
+        return self.send_many(mule, messages, packed, confirm=confirm)
 
     def farm_msgs(
         self,
@@ -161,11 +152,11 @@ class Client(Locking):
         messages: Iterable[bytes | str],
         *,
         confirm: bool = True,
-        headers: dict[str, str] | None = None,
+        **options: Unpack[BatchOptionWords],
     ) -> Sequence[int]:
         """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
-        options = pack_options(headers=headers)
-        return self.send_many(farm, messages, options, confirm=confirm)
+        packed = pack_batch_options(**options)
+        return self.send_many(farm, messages, packed, confirm=confirm)
 
     def send(
         self,
@@ -301,26 +292,13 @@ def mule_msg(
     mule: int | None = None,
     *,
     confirm: bool = True,
-    delay: float = 0,
-    priority: int = 0,
-    ttl: float | None = None,
-    key: str | None = None,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[OptionWords],
 ) -> int:
     """Send *message* to mule number *mule*, or to the first available one.
 
     Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
     """
-    return default_client().mule_msg(
-        message,
-        mule,
-        confirm=confirm,
-        delay=delay,
-        priority=priority,
-        ttl=ttl,
-        key=key,
-        headers=headers,
-    )
+    return default_client().mule_msg(message, mule, confirm=confirm, **options)
 
 
 def farm_msg(
@@ -328,26 +306,13 @@ def farm_msg(
     message: bytes | str,
     *,
     confirm: bool = True,
-    delay: float = 0,
-    priority: int = 0,
-    ttl: float | None = None,
-    key: str | None = None,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[OptionWords],
 ) -> int:
     """Send *message* to one mule of *farm*; block until the master has it.
 
     Arguments, result and errors are those of :meth:`pymule.Client.farm_msg`.
     """
-    return default_client().farm_msg(
-        farm,
-        message,
-        confirm=confirm,
-        delay=delay,
-        priority=priority,
-        ttl=ttl,
-        key=key,
-        headers=headers,
-    )
+    return default_client().farm_msg(farm, message, confirm=confirm, **options)
 
 
 def mule_msgs(
@@ -355,10 +320,10 @@ def mule_msgs(
     mule: int | None = None,
     *,
     confirm: bool = True,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[BatchOptionWords],
 ) -> Sequence[int]:
     """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
-    return default_client().mule_msgs(messages, mule, confirm=confirm, headers=headers)
+    return default_client().mule_msgs(messages, mule, confirm=confirm, **options)
 
 
 def farm_msgs(
@@ -366,10 +331,10 @@ def farm_msgs(
     messages: Iterable[bytes | str],
     *,
     confirm: bool = True,
-    headers: dict[str, str] | None = None,
+    **options: Unpack[BatchOptionWords],
 ) -> Sequence[int]:
     """Send many *messages* and wait once; see :meth:`pymule.Client.farm_msgs`."""
-    return default_client().farm_msgs(farm, messages, confirm=confirm, headers=headers)
+    return default_client().farm_msgs(farm, messages, confirm=confirm, **options)
 
 
 def lock(

@@ -51,19 +51,9 @@ _REPR_CHARS: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class MessageOptions:
-    """Everything a sender may ask for; ``None`` leaves it to the queue.
+    """What a sender asked for; ``None`` leaves it to the queue.
 
-    Attributes:
-        delay: Seconds from its acceptance during which it is not delivered.
-        at: Not delivered before, in seconds of the Unix epoch; never with a delay.
-        priority: From 0 to :data:`MAX_PRIORITY`, which comes first.
-        ttl: Seconds from its acceptance after which it is not delivered any more.
-        key: Messages of a queue with the same key are delivered one at a time, in
-            their order.
-        message_id: A second message with this id is the first one.
-        headers: Texts for the program.
-        max_attempts: Here and below: see
-            :class:`~pymule.sansio.delivery.DeliveryPolicy`.
+    Attributes are those of :class:`OptionWords`, instants in seconds of the Unix epoch.
     """
 
     delay: float = 0.0
@@ -96,25 +86,37 @@ PLAIN: Final = MessageOptions()
 
 
 class BatchOptionWords(TypedDict, total=False):
-    """What may be asked for many messages of one call; see ``docs/messages.md``."""
+    """What may be asked for all messages of one call; see ``docs/messages.md``."""
 
     delay: float
+    """Seconds from its acceptance during which a message is not delivered."""
     at: datetime | float | None
+    """It is not delivered before; aware, or seconds of the Unix epoch."""
     priority: int
+    """From 0, the default, to :data:`MAX_PRIORITY`, which comes first."""
     ttl: float | None
+    """Seconds from its acceptance after which it is not delivered any more."""
     key: str | None
+    """Those of a queue with the same key are delivered one at a time, in order."""
     headers: Mapping[str, str] | None
+    """Texts that travel with it."""
     max_attempts: int | None
+    """Deliveries, at most; here and below, instead of the value of the queue."""
     max_crashes: int | None
+    """Deaths of mules that had it in hand, at most."""
     backoff_s: float | None
+    """Longest wait before the second attempt; doubled for each one after."""
     backoff_max_s: float | None
+    """Longest wait before any attempt."""
     jitter: float | None
+    """The part of a wait that is left to chance, from 0 to 1."""
 
 
 class OptionWords(BatchOptionWords, total=False):
     """What may be asked for one message: the same, and its id."""
 
     message_id: str | None
+    """A second message with this id, for the same queue, is the first one."""
 
 
 def _in_range(low: float, high: float) -> Callable[[object], bool]:

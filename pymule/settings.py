@@ -390,9 +390,15 @@ class Settings(_Section):
     """What to do at the start with a journal that is damaged."""
     socket_mode: _Permissions = 0o660
     socket_group: _Group | None = None
+    admin_users: tuple[_User, ...] = ()
+    """Who may do everything, as root and the daemon's own user may always."""
+    admin_groups: tuple[_Group, ...] = ()
     allow_users: tuple[_User, ...] = ()
-    """Who may connect besides root and the daemon's own user."""
+    """Who may send; the users of mules may too."""
     allow_groups: tuple[_Group, ...] = ()
+    reader_users: tuple[_User, ...] = ()
+    """Who may look, and no more."""
+    reader_groups: tuple[_Group, ...] = ()
     app: Annotated[_Text, AfterValidator(_module)] | None = None
     """The module that signal-only mules import."""
     python_path: tuple[Annotated[_Path, AfterValidator(_importable)], ...] = ()

@@ -11,12 +11,14 @@ from typing import Final
 from pymule.connection import Connection
 from pymule.errors import (
     DrainingError,
+    NotAllowedError,
     QueueFullError,
     RefusedError,
     RemoteProtocolError,
 )
 from pymule.master.listener import Credentials
 from pymule.master.logs import log
+from pymule.master.roles import SUBMIT, UserRole, check_role
 from pymule.sansio.batch import Batch
 from pymule.sansio.functions import is_function
 from pymule.sansio.options import MessageOptions, check_options
@@ -63,6 +65,9 @@ class ClientPeer:
         self.number = number
         self.socket = sock
         self.credentials = credentials
+        self.role = UserRole.NOBODY
+        # Whether it was logged that it tried what it may not.
+        self.is_noted = False
         self.connection: Connection | None = None
         self.name = ""
         self.client = ""
@@ -132,6 +137,8 @@ class Clients:
             raise RemoteProtocolError(
                 f"client id {client!r}; allowed: a text of 1 to 64 characters"
             )
+        # Nobody takes over from another user's client.
+        client = f"{peer.credentials.uid} {client}"
         self._replace(client)
         self._by_client[client] = peer
         self._recognize(peer, client)
@@ -199,6 +206,7 @@ class Clients:
         sender = peer.sender
         sender.log.forget_below(submit.floor)
         try:
+            self.check_role(peer, SUBMIT)
             target, asked = self._check(submit)
         except RefusedError as exc:
             self.answer((sender.number, submit.sequence, submit.count, exc))
@@ -228,6 +236,20 @@ class Clients:
                 asked.due_at(now, time.time()) if submit.options else None,
             )
             self.take_answers()
+
+    def check_role(self, peer: ClientPeer, act: str) -> None:
+        """Check that a client may do *act*; log the first time that it may not.
+
+        Raises:
+            NotAllowedError: Its role is not enough.
+        """
+        try:
+            check_role(peer.role, act, peer.credentials)
+        except NotAllowedError as exc:
+            if not peer.is_noted:
+                peer.is_noted = True
+                _log_not_allowed(peer, exc)
+            raise
 
     def _check(self, submit: Submit) -> tuple[str, MessageOptions]:
         if self.is_draining:
@@ -320,6 +342,7 @@ class Clients:
                 "name": peer.name,
                 "pid": peer.credentials.pid,
                 "uid": peer.credentials.uid,
+                "role": peer.role.name.lower(),
             }
             for peer in self.peers.values()
             if peer.is_open
@@ -333,9 +356,21 @@ class Clients:
             "connection refused",
             uid=credentials.uid,
             pid=credentials.pid,
-            reason="its user is not in allow_users, its groups not in allow_groups",
+            reason="no role: neither its user nor a group of it is named",
         )
         sock.close()
+
+
+def _log_not_allowed(peer: ClientPeer, error: NotAllowedError) -> None:
+    log(
+        _LOGGER,
+        logging.WARNING,
+        "not allowed",
+        client=peer.name,
+        uid=peer.credentials.uid,
+        pid=peer.credentials.pid,
+        error=error,
+    )
 
 
 def _nothing(target: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 from pymule.connection import Connection
-from pymule.errors import ProtocolError, RemoteProtocolError
+from pymule.errors import NotAllowedError, ProtocolError, RemoteProtocolError
 from pymule.master.clients import ClientPeer, Clients
 from pymule.master.control import Control
 from pymule.master.door import Door
@@ -16,7 +16,8 @@ from pymule.master.listener import Credentials
 from pymule.master.locks import Locks
 from pymule.master.logs import log
 from pymule.master.plan import Plan
-from pymule.master.signals import Signals, peer_receiver
+from pymule.master.roles import UserRole
+from pymule.master.signals import Signals, peer_receiver, send_error
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.crowd import Crowd
 from pymule.sansio.pace import Pace
@@ -92,7 +93,7 @@ class Connections:
 
     def accepted(self, sock: socket.socket, credentials: Credentials) -> None:
         """Somebody connected; let in who may."""
-        if not self._plan().access.allows(credentials):
+        if self._plan().access.role_of(credentials) is UserRole.NOBODY:
             self._clients.refuse(sock, credentials)
             return
         if not self._door.admits(sock, credentials):
@@ -121,6 +122,8 @@ class Connections:
         if not connection.is_between_frames:
             # The frame that is not whole yet began after those that came now.
             self._arm(_FRAME, peer)
+        # Not as it was when it connected: a reload may have changed it.
+        peer.role = self._plan().access.role_of(peer.credentials)
         started, refused = time.perf_counter(), peer.refused
         is_dear = connection.session.has_more
         for verb in verbs:
@@ -148,6 +151,11 @@ class Connections:
 
     def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> bool:
         """Answer *call*; return whether that served nobody else."""
+        try:
+            self._clients.check_role(peer, str(call.value.get("method")))
+        except NotAllowedError as exc:
+            send_error(call, exc, connection)
+            return True
         receiver, pid = peer_receiver(peer.number), peer.credentials.pid
         if self._locks.call(peer, call):
             return False

@@ -13,6 +13,7 @@ from pymule.errors import UnsupportedError
 from pymule.master.generation import Generation
 from pymule.master.listener import Credentials
 from pymule.master.logs import LogSink, log
+from pymule.master.roles import UserRole
 from pymule.master.signals import send_error
 from pymule.sansio.queue import Queue
 from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
@@ -28,6 +29,7 @@ STATUS_SCHEMA: Final = "pymule.status/1"
 _TAIL_MAX: Final = 1000
 # A follower of the log that does not read loses lines rather than the master memory.
 _FOLLOWER_BYTES: Final = 1024 * 1024
+_HIDDEN: Final = "(for admins)"
 
 
 class Control:
@@ -46,7 +48,7 @@ class Control:
             str, Callable[[Call, Credentials], tuple[int, JsonObject]]
         ] = {
             "ping": lambda _call, _who: (ReplyKind.LAST, {"pid": os.getpid()}),
-            "status": lambda _call, _who: (ReplyKind.LAST, self.status()),
+            "status": self._status,
             "stop": self._stop,
         }
 
@@ -76,6 +78,12 @@ class Control:
         follower = self._followers.pop(connection, None)
         if follower is not None and self._sink is not None:
             self._sink.unsubscribe(follower)
+
+    def _status(self, _call: Call, who: Credentials) -> tuple[int, JsonObject]:
+        status = self.status()
+        if self._master.plan.access.role_of(who) is not UserRole.ADMIN:
+            _hide_words(status)
+        return ReplyKind.LAST, status
 
     def _stop(self, call: Call, who: Credentials) -> tuple[int, JsonObject]:
         is_now = bool(call.value.get("now"))
@@ -195,6 +203,19 @@ class _Follower:
         value: JsonObject = {"lines": [line], "dropped": self._dropped}
         self._dropped = 0
         self._connection.send(Reply(self._number, ReplyKind.MORE, value))
+
+
+def _hide_words(status: JsonObject) -> None:
+    """Take out what programs and the configuration say, which may be secret."""
+    if status["config_error"] is not None:
+        status["config_error"] = _HIDDEN
+    mules = status["mules"]
+    for mule in mules if isinstance(mules, list) else ():
+        match mule["last_exit"]:
+            case {"error": dict(error)} as last_exit:
+                hidden = {"text": _HIDDEN, "traceback": _HIDDEN}
+                error = {"type": error.get("type"), **hidden}
+                mule["last_exit"] = {**last_exit, "error": error}
 
 
 def _number(value: object) -> int:

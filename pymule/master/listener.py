@@ -13,7 +13,6 @@ import errno
 import fcntl
 import logging
 import os
-import pwd
 import socket
 import stat
 import struct
@@ -29,7 +28,6 @@ from pymule.sansio.verbs import Close
 
 __all__ = (
     "Acceptor",
-    "AccessRule",
     "Credentials",
     "SocketClaim",
     "peer_credentials",
@@ -43,6 +41,10 @@ _MAX_PATH_BYTES: Final = 107
 # The kernel cuts it to net.core.somaxconn.
 _BACKLOG: Final = 4096
 _PEERCRED: Final = struct.Struct("iII")
+_GID: Final = struct.Struct("I")
+# Python does not know the number and gives at most 1024 bytes: 256 groups.
+_SO_PEERGROUPS: Final = 59
+_GROUPS_BYTES: Final = 1024
 
 
 class SocketClaim:
@@ -84,6 +86,9 @@ class SocketClaim:
         path = os.fsdecode(sock.getsockname()) if _is_unix(sock) else f"fd {sock}"
         if not (_is_unix(sock) and _is_listening(sock)):
             raise SocketSetupError(path, "not a listening Unix stream socket")
+        if path.startswith("\0"):
+            # No permissions guard it, and whoever is first has the name.
+            raise SocketSetupError(f"@{path[1:]}", "abstract; allowed: a file's path")
         sock.settimeout(0)
         undo = ExitStack()
         undo.callback(sock.close)
@@ -224,46 +229,31 @@ def _reason(exc: OSError) -> str:
 class Credentials:
     """Who connected, by the word of the kernel, as of the time of connect(2)."""
 
+    # For people, and to know a mule's client; it may belong to another process since.
     pid: int
     uid: int
     gid: int
+    # The supplementary ones that the process had, whatever the user database says.
+    groups: tuple[int, ...] = ()
 
 
 def peer_credentials(sock: socket.socket) -> Credentials:
-    """Ask the kernel who is at the other end of a connected Unix socket."""
+    """Ask the kernel who is at the other end of a connected Unix socket.
+
+    A process with more than 256 supplementary groups is told of with none.
+    """
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
-    return Credentials(*_PEERCRED.unpack(raw))
+    pid, uid, gid = _PEERCRED.unpack(raw)
+    return Credentials(pid, uid, gid, _groups_of(sock))
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRule:
-    """Which peers may connect, besides root and the daemon's own user."""
-
-    users: frozenset[int]
-    groups: frozenset[int]
-
-    def allows(self, credentials: Credentials) -> bool:
-        """Tell whether a peer may connect.
-
-        A group counts whether it is the peer's own or one that the user database
-        gives to the peer's user; that database is asked only when groups are set
-        and nothing else lets the peer in.
-        """
-        if credentials.uid in (0, os.geteuid()) or credentials.uid in self.users:
-            return True
-        if not self.groups:
-            return False
-        return credentials.gid in self.groups or not self.groups.isdisjoint(
-            _groups_of(credentials)
-        )
-
-
-def _groups_of(credentials: Credentials) -> list[int]:
+def _groups_of(sock: socket.socket) -> tuple[int, ...]:
     try:
-        name = pwd.getpwuid(credentials.uid).pw_name
-    except KeyError:
-        return []
-    return os.getgrouplist(name, credentials.gid)
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:
+        # Too many, or a kernel before 4.13; who is denied too much can be named.
+        return ()
+    return tuple(number for (number,) in _GID.iter_unpack(raw))
 
 
 # So many newcomers in one turn of the loop; then the mules have theirs.

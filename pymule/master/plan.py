@@ -1,7 +1,7 @@
 """From checked settings to what the master opens and starts."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from pymule.config import (
     user_id,
 )
 from pymule.master.generation import MuleSpec
-from pymule.master.listener import AccessRule
+from pymule.master.roles import AccessRule, Members
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.queue import Keeping, Limits
 from pymule.sansio.record import Durability
@@ -113,16 +113,10 @@ def make_plan(
         number: _mule_spec(number, config, settings, environ)
         for number, config in settings.mules()
     }
-    users = {user_id(user) for user in settings.allow_users}
-    # A program in a mule sends by the socket, under whatever user it runs.
-    users |= {spec.uid for spec in mules.values() if spec.uid is not None}
     return Plan(
         mules=mules,
         queues=_queues(settings),
-        access=AccessRule(
-            frozenset(users),
-            frozenset(group_id(group) for group in settings.allow_groups),
-        ),
+        access=_access(settings, mules.values()),
         max_frame_bytes=settings.max_frame_bytes,
         restarts=RestartPolicy(),
         max_clients=settings.max_clients,
@@ -138,6 +132,21 @@ def make_plan(
 def farm_names(plan: Plan) -> list[str]:
     """Return what the farms of *plan* are called."""
     return [name[5:] for name in plan.queues if name.startswith("farm:")]
+
+
+def _access(settings: Settings, mules: Iterable[MuleSpec]) -> AccessRule:
+    senders = _members(settings.allow_users, settings.allow_groups)
+    # A program in a mule sends by the socket, under whatever user it runs.
+    of_mules = {spec.uid for spec in mules if spec.uid is not None}
+    return AccessRule(
+        admins=_members(settings.admin_users, settings.admin_groups),
+        senders=Members(senders.users | of_mules, senders.groups),
+        readers=_members(settings.reader_users, settings.reader_groups),
+    )
+
+
+def _members(users: Iterable[str | int], groups: Iterable[str | int]) -> Members:
+    return Members(frozenset(map(user_id, users)), frozenset(map(group_id, groups)))
 
 
 def _queues(settings: Settings) -> dict[str, QueuePlan]:

@@ -18,10 +18,11 @@ from typing import Final, TypeVar
 from pymule.errors import ConfigError
 from pymule.master.daemon import Master
 from pymule.master.generation import Generation, MuleSpec
-from pymule.master.listener import AccessRule, SocketClaim
+from pymule.master.listener import SocketClaim
 from pymule.master.logs import LogSink
 from pymule.master.notify import Notifier
 from pymule.master.plan import Patience, Plan, QueuePlan
+from pymule.master.roles import AccessRule
 from pymule.master.zones import zone_of
 from pymule.sansio.batch import pack_bodies
 from pymule.sansio.delivery import DeliveryPolicy
@@ -160,7 +161,7 @@ def a_plan(
     return Plan(
         mules={spec.id: spec for spec in specs},
         queues={name: a_queue() for name in names} | dict(queues or {}),
-        access=AccessRule(frozenset(), frozenset()),
+        access=AccessRule(),
         max_frame_bytes=65_536,
         restarts=RestartPolicy(backoff_s=20 * MS, backoff_max_s=20 * MS),
         patience=patience or Patience(),

@@ -1,5 +1,7 @@
 """Guests that say what they want, at the socket of a real master."""
 
+import os
+
 import pytest
 
 from pymule.errors import (
@@ -295,7 +297,8 @@ async def test_only_so_many_of_those_away_are_remembered(
         guest.close()
         await until_left(yard)
 
-    assert list(yard.master.clients._away) == ["b", "c"]
+    uid = os.getuid()
+    assert list(yard.master.clients._away) == [f"{uid} b", f"{uid} c"]
 
 
 async def test_only_so_many_batches_of_those_away_are_remembered(
@@ -330,7 +333,7 @@ async def test_those_away_for_long_are_forgotten(
         guest.close()
         await until_left(yard)
 
-    assert list(yard.master.clients._away) == ["b"]
+    assert list(yard.master.clients._away) == [f"{os.getuid()} b"]
 
 
 async def test_who_sent_nothing_is_not_remembered(yard: Yard) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from pymule.master.listener import AccessRule
 from pymule.master.plan import Patience
+from pymule.master.roles import AccessRule, Members
 from pymule.sansio.frame import Opcode, encode_frame
 from pymule.sansio.session import PROTOCOL_VERSIONS
 from pymule.sansio.verbs import Ack, Call, Close, Hello, Ready, Welcome
@@ -29,7 +29,7 @@ async def test_only_those_users_are_let_in_that_are_named(
 ) -> None:
     yard.path.parent.chmod(0o755)
     users = frozenset({NOBODY} if is_named else ())
-    access = AccessRule(users, frozenset())
+    access = AccessRule(senders=Members(users))
     await yard.open(replace(a_plan(), access=access))
     guest = yard.guest()
     hello = Hello({"protocol": list(PROTOCOL_VERSIONS), "client": "x"})

@@ -163,6 +163,7 @@ async def test_the_status_says_who_is_there(yard: Yard) -> None:
         "name": "a name",
         "pid": os.getpid(),
         "uid": os.getuid(),
+        "role": "admin",
     }
     assert len(rows(status, "clients")) == 2, "who has not said hello is nobody yet"
     assert (status["schema"], status["version"]) == (STATUS_SCHEMA, VERSION)

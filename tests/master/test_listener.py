@@ -1,18 +1,17 @@
 import errno
 import os
-import pwd
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pymule.errors import SocketInUseError, SocketSetupError
 from pymule.master.listener import (
-    AccessRule,
     Credentials,
     SocketClaim,
     peer_credentials,
@@ -58,6 +57,29 @@ def test_a_claim_listens_with_the_mode_whatever_the_umask(path: Path) -> None:
     assert not claim.socket.get_inheritable()
     connect(path).close()
     claim.close()
+
+
+def test_the_socket_is_never_wider_open_than_its_mode(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, bool]] = []
+    chmod = os.chmod
+
+    def note(name: str, mode: int, *, dir_fd: int) -> None:
+        info = path.lstat()
+        with socket.socket(socket.AF_UNIX) as early:
+            is_served = early.connect_ex(str(path)) == 0
+        seen.append((stat.S_IMODE(info.st_mode), is_served))
+        chmod(name, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "chmod", note)
+    before = os.umask(0)
+    try:
+        SocketClaim.open(path, 0o666, None).close()
+    finally:
+        os.umask(before)
+
+    assert seen == [(0o600, False)]
 
 
 @as_root
@@ -352,6 +374,15 @@ def test_only_a_listening_unix_socket_is_adopted(family: socket.AddressFamily) -
         SocketClaim.adopt(sock)
 
 
+def test_an_abstract_socket_is_not_adopted() -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"\0pymule-test-{os.getpid()}")
+        sock.listen()
+
+        with pytest.raises(SocketSetupError, match=r"@pymule-test-.*abstract"):
+            SocketClaim.adopt(sock)
+
+
 # Who may connect
 
 
@@ -360,12 +391,25 @@ def test_the_kernel_says_who_is_there() -> None:
 
     with ours, theirs:
         assert peer_credentials(ours) == Credentials(
-            os.getpid(), os.getuid(), os.getgid()
+            os.getpid(), os.getuid(), os.getgid(), tuple(os.getgroups())
         )
 
 
 @as_root
-def test_a_process_of_another_user_cannot_pretend(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("groups", "seen"),
+    [
+        ((), ()),
+        ((4711, 33), (33, 4711)),
+        # As many as Python can ask for, and one more.
+        (range(1, 257), tuple(range(1, 257))),
+        (range(1, 258), ()),
+    ],
+    ids=["none", "two", "most", "too many"],
+)
+def test_a_process_of_another_user_cannot_pretend(
+    path: Path, groups: Sequence[int], seen: tuple[int, ...]
+) -> None:
     path.parent.chmod(0o755)
     claim = SocketClaim.open(path, 0o666, None)
     claim.socket.settimeout(5000 * MS)
@@ -375,45 +419,11 @@ def test_a_process_of_another_user_cannot_pretend(path: Path) -> None:
         ["/usr/bin/env", "python3", "-S", "-c", program, path],
         user=NOBODY,
         group=NOBODY,
-        extra_groups=[],
+        extra_groups=[*groups],
     ) as client:
         connection, _ = claim.socket.accept()
 
     with connection:
-        expected = Credentials(client.pid, NOBODY, NOBODY)
-        assert peer_credentials(connection) == expected
+        told = peer_credentials(connection)
+        assert told == Credentials(client.pid, NOBODY, NOBODY, seen)
     claim.close()
-
-
-@pytest.mark.parametrize(
-    ("users", "groups", "uid", "gid", "is_allowed"),
-    [
-        ((), (), 0, 0, True),
-        ((), (), os.geteuid(), 4711, True),
-        ((), (), 4711, 4711, False),
-        ((4711,), (), 4711, 1, True),
-        ((4712,), (), 4711, 1, False),
-        ((), (33,), 4711, 33, True),
-        ((), (33,), 4711, 34, False),
-    ],
-)
-def test_root_the_own_user_and_those_named_may_connect(
-    users: tuple[int, ...],
-    groups: tuple[int, ...],
-    uid: int,
-    gid: int,
-    is_allowed: bool,  # noqa: FBT001
-) -> None:
-    rule = AccessRule(frozenset(users), frozenset(groups))
-
-    assert rule.allows(Credentials(1, uid, gid)) is is_allowed
-
-
-def test_a_group_of_the_user_database_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    user = pwd.getpwuid(0)
-    monkeypatch.setattr(pwd, "getpwuid", lambda uid: user if uid == 4711 else None)
-    monkeypatch.setattr(os, "getgrouplist", lambda _name, gid: [gid, 33])
-    peer = Credentials(1, 4711, 4711)
-
-    assert AccessRule(frozenset(), frozenset({33})).allows(peer)
-    assert not AccessRule(frozenset(), frozenset({34})).allows(peer)

@@ -8,8 +8,8 @@ import pytest
 
 from pymule.config import Settings
 from pymule.master.generation import MuleSpec
-from pymule.master.listener import AccessRule
 from pymule.master.plan import Plan, QueuePlan, make_plan
+from pymule.master.roles import AccessRule, Members
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.queue import Limits
 from pymule.sansio.target import MuleId
@@ -148,17 +148,25 @@ def test_a_mule_for_signals_only_has_no_queue(tmp_path: Path) -> None:
     assert plan_of(tmp_path, mule=[{}]).queues == {}
 
 
-def test_the_users_of_mules_may_connect_like_those_that_are_named(
+def test_the_users_of_mules_may_send_like_those_that_are_named(
     tmp_path: Path,
 ) -> None:
     plan = plan_of(
         tmp_path,
+        admin_users=[1],
+        admin_groups=[2],
         allow_users=[1000],
         allow_groups=[50],
+        reader_users=[3],
+        reader_groups=[4],
         mule=[{"user": NOBODY}, {}],
     )
 
-    assert plan.access == AccessRule(frozenset({1000, NOBODY}), frozenset({50}))
+    assert plan.access == AccessRule(
+        admins=Members(frozenset({1}), frozenset({2})),
+        senders=Members(frozenset({1000, NOBODY}), frozenset({50})),
+        readers=Members(frozenset({3}), frozenset({4})),
+    )
 
 
 def test_what_is_for_the_master_alone_reaches_no_mule(tmp_path: Path) -> None:

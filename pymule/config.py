@@ -81,14 +81,19 @@ class _Problem:
     about_key: bool = False
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path, *, is_named: bool = True) -> Settings:
     """Read and check the configuration file *path*.
+
+    Args:
+        path: Of the file.
+        is_named: Somebody asked for this file; else it was only found, and root reads
+            it only if it is root's.
 
     Raises:
         ConfigError: It cannot be read, may be written by anyone while this is root,
             is not TOML, or breaks rules; the message has all that is wrong.
     """
-    text = _read(path)
+    text = _read(path, is_named=is_named)
     try:
         data = tomllib.loads(text)
         index = index_toml(text)
@@ -180,12 +185,14 @@ def check_privileges(settings: Settings, uid: int) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, *, is_named: bool) -> str:
     try:
         with path.open("rb") as file:
-            _refuse_if_anyone_writes(
-                path, os.fstat(file.fileno()).st_mode, os.geteuid()
-            )
+            info, uid = os.fstat(file.fileno()), os.geteuid()
+            _refuse_if_anyone_writes(path, info.st_mode, uid)
+            _refuse_if_anyone_replaces(path, path.absolute().parent.stat().st_mode, uid)
+            if not is_named:
+                _refuse_if_of_another(path, info.st_uid, uid)
             raw = file.read()
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
@@ -205,6 +212,23 @@ def _refuse_if_anyone_writes(path: Path, mode: int, uid: int) -> None:
         raise ConfigError(
             f"{path}: found mode {stat.S_IMODE(mode):04o}, so anyone can write it;"
             " allowed for root: a file that others cannot write (chmod o-w)"
+        )
+
+
+def _refuse_if_anyone_replaces(path: Path, mode: int, uid: int) -> None:
+    if uid == 0 and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise ConfigError(
+            f"{path}: found its directory with mode {stat.S_IMODE(mode):04o}, so anyone"
+            " can replace it; allowed for root: a directory that others cannot write"
+        )
+
+
+def _refuse_if_of_another(path: Path, owner: int, uid: int) -> None:
+    # Else root runs what somebody left in a directory for it to be found.
+    if uid == 0 and owner != 0:
+        raise ConfigError(
+            f"{path}: found a file of user {owner}; allowed for root: one of root's,"
+            f" or -c {path}, which says that it is meant"
         )
 
 
@@ -315,7 +339,9 @@ def _problem(error: ErrorDetails) -> _Problem:
     allowed_words = _ALLOWED.get(kind, message.removeprefix("Input should be "))
     if path in (("mule",), ("farm",)):
         allowed_words = f"an array of tables, [[{path[0]}]]"
-    return _Problem(path, f"found {_shown(error['input'])}; allowed: {allowed_words}")
+    # A variable may be a password, and what is said here goes to the log.
+    found = "what is not shown" if "env" in path else _shown(error["input"])
+    return _Problem(path, f"found {found}; allowed: {allowed_words}")
 
 
 def _guess(key: str | int, allowed: Sequence[str]) -> str:

@@ -206,7 +206,8 @@ def _variable(name: str) -> str:
 
 def _variable_value(value: str) -> str:
     if "\0" in value:
-        raise ValueError(f"found {value!r}; allowed: text without NUL")
+        # Not shown: it may be a password.
+        raise ValueError("found a NUL; allowed: text without NUL")
     return value
 
 

@@ -141,10 +141,13 @@ def test_a_key_without_a_likeness_gets_no_guess(file: Path) -> None:
             "[[mule]]\nname = {}",
             "FILE:2:8: mule.0.name: found a table; allowed: a string",
         ),
-        ("[[mule]]\nenv = 3", "FILE:2:7: mule.0.env: found 3; allowed: a table"),
+        (
+            "[[mule]]\nenv = 3",
+            "FILE:2:7: mule.0.env: found what is not shown; allowed: a table",
+        ),
         (
             "[[mule]]\nenv.A = 1",
-            "FILE:2:9: mule.0.env.A: found 1; allowed: a string",
+            "FILE:2:9: mule.0.env.A: found what is not shown; allowed: a string",
         ),
         (
             "[[mule]]\nenv.'A=B' = 'x'",
@@ -328,6 +331,40 @@ def test_loading_as_root_looks_at_the_mode_of_the_file(file: Path) -> None:
 
     with pytest.raises(ConfigError, match="anyone can write it"):
         load_settings(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is so careful")
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o777, True), (0o1777, False)])
+def test_root_refuses_a_file_that_anyone_can_replace(
+    file: Path, mode: int, *, is_refused: bool
+) -> None:
+    file.write_text("[[mule]]\n")
+    file.parent.chmod(mode)
+
+    if is_refused:
+        with pytest.raises(ConfigError, match="mode 0777, so anyone can replace it"):
+            load_settings(file)
+    else:
+        assert load_settings(file).mules()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is so careful")
+def test_root_takes_a_file_of_another_user_only_by_its_name(file: Path) -> None:
+    file.write_text("[[mule]]\n")
+    os.chown(file, 65534, -1)
+
+    with pytest.raises(ConfigError, match=r"a file of user 65534; .* -c .*pymule.toml"):
+        load_settings(file, is_named=False)
+    assert load_settings(file).mules()
+
+
+@pytest.mark.parametrize(
+    "text", ["env.A = 81549300", "env = 'A=81549300'", 'env.A = "81549300\\u0000"']
+)
+def test_a_variable_that_is_wrong_is_not_shown(file: Path, text: str) -> None:
+    (line,) = problems(file, f"[[mule]]\n{text}\n")
+
+    assert "81549300" not in line
 
 
 def test_only_root_can_change_the_user_of_a_mule(file: Path) -> None:

@@ -60,6 +60,7 @@ class Source:
 
     Args:
         file: ``None`` when the mules are on the command line.
+        is_named: Somebody gave the file's name.
         mules: The values of ``--mule``, in order.
     """
 
@@ -70,6 +71,7 @@ class Source:
     socket: Path | None = None
     log_format: str | None = None
     log_level: str | None = None
+    is_named: bool = True
 
     @property
     def name(self) -> str:
@@ -94,7 +96,8 @@ class Source:
         else:
             logs = {"log_format": self.log_format, "log_level": self.log_level}
             given = {key: value for key, value in logs.items() if value is not None}
-            settings = load_settings(self.file).model_copy(update=given)
+            settings = load_settings(self.file, is_named=self.is_named)
+            settings = settings.model_copy(update=given)
         check_privileges(settings, os.geteuid())
         return settings
 
@@ -184,6 +187,7 @@ def pymuled(
     # One became --mule before the parser, the other ended the command.
     del mules, version
     words = {"--farm": farm, "--app": app_module, "--socket": socket}
+    is_named = config is not None
     if config is not None:
         _refuse_words({"--mule": mule, **words}, "is for a command line without a file")
     elif not mule:
@@ -197,6 +201,7 @@ def pymuled(
         socket,
         None if log_format is None else log_format.value,
         None if log_level is None else log_level.value,
+        is_named,
     )
     raise typer.Exit(_run(source, loop, is_check=check))
 

@@ -61,6 +61,9 @@ def connect(path: Path) -> socket_module.socket:
             without waiting; try again.
         MasterUnavailableError: Nobody listens there, or somebody else does.
     """
+    if "\0" in str(path):
+        # At the beginning it would mean an abstract socket, which anybody can take.
+        raise MasterUnavailableError(repr(str(path)), "its path has a NUL")
     sock = socket_module.socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
     try:
         sock.settimeout(0)

@@ -8,12 +8,13 @@ A mule inherits three descriptors, named in the environment variable ``PYMULE_MU
 JSON object::
 
     {"mule": 3, "name": "busy", "title": "pymule: mule 3 busy",
-     "link": 7, "board": 8, "stacks": 9, "master": 4711}
+     "link": 7, "board": 8, "stacks": 9, "master": 4711, "drops": false}
 
 ``link`` is one end of a stream socketpair; ``board`` is shared memory of the agreed
 size; ``stacks`` is an empty file in memory for the stacks of a mule that hangs.
 ``master`` is the pid that must still be the parent's once the mule has asked
-for the signal that a parent's death sends.
+for the signal that a parent's death sends. ``drops`` says that it was given another
+user or group, and must see to it that nothing it executes gives it more again.
 """
 
 import asyncio
@@ -291,6 +292,7 @@ def _mule_variable(spec: SpawnSpec, theirs: _Ends) -> str:
             "board": theirs.board,
             "stacks": theirs.stacks,
             "master": os.getpid(),
+            "drops": spec.uid is not None or spec.gid is not None,
         }
     )
 
@@ -308,6 +310,8 @@ def _restrict(pid: int, spec: SpawnSpec) -> None:
     The process runs already, but needs milliseconds to start an interpreter; none of
     the user's code has been read yet.
     """
+    if "core" not in spec.limits:
+        _leave_no_core(pid)
     if spec.nice is not None:
         os.setpriority(os.PRIO_PROCESS, pid, spec.nice)
     for name, limits in spec.limits.items():
@@ -317,6 +321,17 @@ def _restrict(pid: int, spec: SpawnSpec) -> None:
         resource.prlimit(pid, number, limits)
     with contextlib.suppress(OSError):
         _make_killable(pid)
+
+
+def _leave_no_core(pid: int) -> None:
+    """Have a crash write no file with messages and secrets in it.
+
+    The hard limit stays, so that a program may still ask for one.
+    """
+    # Without CAP_SYS_RESOURCE, as in some containers, root may not for another user.
+    with contextlib.suppress(PermissionError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_CORE)
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, hard))
 
 
 def _make_killable(pid: int) -> None:

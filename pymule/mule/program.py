@@ -40,6 +40,7 @@ __all__ = ("main",)
 
 EXIT_ORPHANED: Final = 75
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
 # A script that never asks for a message is taken for ready after so many seconds.
 _READY_S: Final = 1.0
 _STEPS: Final = (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await"))
@@ -48,7 +49,7 @@ _STEPS: Final = (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await"))
 def main() -> int:
     """Be the mule that ``PYMULE_MULE`` describes; return the exit status."""
     inherited = json.loads(os.environ.pop("PYMULE_MULE"))
-    if not _tie_to_master(inherited["master"]):
+    if not _tie_to_master(inherited["master"], drops=bool(inherited.get("drops"))):
         return EXIT_ORPHANED
     for name in ("link", "board", "stacks"):
         os.set_inheritable(inherited[name], False)  # noqa: FBT003  (positional only)
@@ -70,12 +71,19 @@ def main() -> int:
     return _Mule(session, sock, board, mule, inherited["stacks"]).run()
 
 
-def _tie_to_master(master: int) -> bool:
-    """Have the kernel kill this process when the master dies; tell if it lives."""
+def _tie_to_master(master: int, *, drops: bool) -> bool:
+    """Have the kernel kill this process when the master dies; tell if it lives.
+
+    Only now, because a change of the user would undo it. With *drops*, no program that
+    is set-user-ID gives back what the master took away.
+    """
     # ctypes costs 2 ms; without it a mule that is blocked would outlive its master.
     import ctypes  # noqa: PLC0415  (only here, and only in a mule)
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if drops and prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError("the kernel did not take no_new_privs")
     return os.getppid() == master
 
 

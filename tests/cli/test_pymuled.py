@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -125,6 +126,18 @@ def test_a_missing_file_is_78(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == (
         "pymule.toml: cannot be read: No such file or directory\n"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is so careful")
+def test_root_does_not_run_what_another_user_left_in_the_directory(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "pymule.toml").write_text("[[mule]]\n")
+    os.chown(here / "pymule.toml", 65534, -1)
+
+    assert status_of("--check") == 78
+    assert "found a file of user 65534" in capsys.readouterr().err
+    assert status_of("--check", "-c", "pymule.toml") == 0
 
 
 def test_a_bad_word_is_78_and_named(

@@ -71,6 +71,15 @@ def test_nobody_there_says_where(socket_dir: Path, name: str) -> None:
         connect(socket_dir / name)
 
 
+def test_an_abstract_socket_is_no_master() -> None:
+    with socket.socket(socket.AF_UNIX) as squatter:
+        squatter.bind(f"\0pymule-test-{os.getpid()}")
+        squatter.listen()
+
+        with pytest.raises(MasterUnavailableError, match="its path has a NUL"):
+            connect(Path(f"\0pymule-test-{os.getpid()}"))
+
+
 def test_a_stranger_may_not_be_the_master(
     socket_dir: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ async def test_a_mule_learns_who_it_is_and_has_its_link() -> None:
         "board": facts["board"],
         "stacks": facts["stacks"],
         "master": os.getpid(),
+        "drops": False,
     }
 
 
@@ -166,10 +167,42 @@ async def test_priority_limits_and_oom_score_are_set_from_outside() -> None:
     assert await facts_of(program, spec) == {"done": True}
 
 
+async def test_a_mule_that_crashes_leaves_no_core_unless_it_may() -> None:
+    resource.prlimit(0, resource.RLIMIT_CORE, (_hard_core(), _hard_core()))
+    program = """
+        while resource.getrlimit(resource.RLIMIT_CORE)[0] != 0: time.sleep(0.001)
+        tell(hard=resource.getrlimit(resource.RLIMIT_CORE)[1])
+    """
+    allowed = """
+        while resource.getrlimit(resource.RLIMIT_CORE) != (7, 7): time.sleep(0.001)
+        tell(done=True)
+    """
+
+    assert await facts_of(program, a_spec()) == {"hard": _hard_core()}
+    spec = a_spec(limits={"core": (7, 7)})
+    assert await facts_of(allowed, spec) == {"done": True}
+
+
+def _hard_core() -> int:
+    return resource.getrlimit(resource.RLIMIT_CORE)[1]
+
+
 @as_root
 @pytest.mark.parametrize("gid", [None, NOBODY])
 async def test_a_mule_of_another_user_keeps_nothing_of_root(gid: int | None) -> None:
-    program = "tell(ids=[os.getresuid(), os.getresgid(), os.getgroups()])"
+    program = """
+        def is_refused(call, *ids):
+            try: call(*ids)
+            except PermissionError: return True
+        status = open("/proc/self/status").read()
+        tell(ids=[os.getresuid(), os.getresgid(), os.getgroups()],
+             refused=[is_refused(os.setuid, 0), is_refused(os.setgid, 0),
+                      is_refused(os.setresuid, 0, 0, 0),
+                      is_refused(os.setgroups, [0])],
+             caps=[line.split()[1] for line in status.splitlines()
+                   if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb"))],
+             drops=mule["drops"])
+    """
     stable = Stable(program)
     # The interpreter of a virtual environment may be out of that user's reach.
     command = ("python3", "-I", "-S", *stable.spawner._command[3:])
@@ -178,7 +211,12 @@ async def test_a_mule_of_another_user_keeps_nothing_of_root(gid: int | None) -> 
     process = stable.spawner.spawn(a_spec(uid=NOBODY, gid=gid))
 
     facts = json.loads(await heard(process))
-    assert facts["ids"] == [[NOBODY] * 3, [NOBODY] * 3, []]
+    assert facts == {
+        "ids": [[NOBODY] * 3, [NOBODY] * 3, []],
+        "refused": [True] * 4,
+        "caps": ["0" * 16] * 4,
+        "drops": True,
+    }
     await stable.next_exit()
     process.close()
 

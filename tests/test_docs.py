@@ -216,8 +216,9 @@ def parse(command: object, name: str, arguments: list[str]) -> None:
         parse(chosen, name, rest)
 
 
-def test_the_design_names_only_tests_that_exist() -> None:
-    named = _TEST.findall((ROOT / "docs" / "design.md").read_text())
+@pytest.mark.parametrize("name", ["design.md", "security.md"])
+def test_a_document_names_only_tests_that_exist(name: str) -> None:
+    named = _TEST.findall((ROOT / "docs" / name).read_text())
     files = {file for file, _ in named if file}
     tests = {test for _, test in named if test}
 

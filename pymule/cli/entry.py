@@ -1,5 +1,6 @@
 """What both commands begin and end with: a parser, and an exit status."""
 
+import json
 import os
 import platform
 import sys
@@ -11,7 +12,16 @@ import typer
 from pymule.cli.exits import ExitCode
 from pymule.version import VERSION
 
-__all__ = ("complain", "run_app", "show_version", "version_line", "write")
+__all__ = (
+    "complain",
+    "is_coloured",
+    "json_text",
+    "run_app",
+    "show_version",
+    "version_line",
+    "write",
+    "write_json",
+)
 
 # typer's, for bad usage; ours never end with it, so it cannot mean anything else.
 _TYPERS_USAGE: Final = 2
@@ -49,15 +59,41 @@ def show_version(context: typer.Context, is_asked: bool) -> None:  # noqa: FBT00
 def write(text: str) -> None:
     """Write *text* to stdout now; end the command if nobody reads any more."""
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(_writable(text))
         sys.stdout.flush()
     except BrokenPipeError:
         raise typer.Exit(_reader_gone()) from None
 
 
+def _writable(text: str) -> str:
+    r"""Return *text* with ``\udc80`` for what stdout cannot encode."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def write_json(value: object) -> None:
+    """Write *value* to stdout as JSON for programs and people."""
+    write(json_text(value, indent=2) + "\n")
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return *value* as JSON in ASCII that cannot drive a terminal."""
+    # The one control character that json leaves as it is, and only in texts.
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
+
+
+def is_coloured() -> bool:
+    """Whether stdout is a terminal that shows colours, and they are wanted."""
+    has_colours = os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+    return has_colours and sys.stdout.isatty()
+
+
 def complain(text: str) -> None:
-    """Say on stderr what went wrong."""
-    sys.stderr.write(f"pymule: {text}\n")
+    """Say on stderr what went wrong; nothing in *text* can drive a terminal."""
+    from pymule.master.logs import escape_controls  # noqa: PLC0415  (seldom needed)
+
+    lines = map(escape_controls, f"pymule: {text}".split("\n"))
+    sys.stderr.write("\n".join(lines) + "\n")
 
 
 def _reader_gone() -> ExitCode:

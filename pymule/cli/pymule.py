@@ -1,7 +1,5 @@
 """``pymule``: ask and tell the daemon what there is to ask and tell."""
 
-import json
-import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -10,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from pymule.cli.entry import complain, run_app, show_version, version_line, write
+from pymule.cli.daemon_options import JsonOption, SocketOption, TimeoutOption
+from pymule.cli.entry import (
+    complain,
+    is_coloured,
+    run_app,
+    show_version,
+    version_line,
+    write,
+    write_json,
+)
 from pymule.cli.exits import ExitCode
 from pymule.sansio.target import Target
 
@@ -37,23 +44,6 @@ class Form(StrEnum):
     JSON = "json"
 
 
-SocketOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--socket",
-        metavar="PATH",
-        help="The daemon's socket.  [default: $PYMULE_SOCKET, or where pymuled"
-        " puts it by default]",
-    ),
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout", metavar="S", min=0.001, help="Give up after so many seconds."
-    ),
-]
-
-
 def main() -> NoReturn:
     """Run ``pymule`` with the arguments of this process, and exit."""
     sys.exit(run_app(app, sys.argv[1:], "pymule"))
@@ -75,9 +65,7 @@ def pymule(
 @app.command()
 def status(
     *,
-    is_json: Annotated[
-        bool, typer.Option("--json", help="Print the answer as JSON.")
-    ] = False,
+    is_json: JsonOption = False,
     socket: SocketOption = None,
     timeout: TimeoutOption = None,
 ) -> None:
@@ -87,14 +75,9 @@ def status(
 
     answer = ask(lambda client: client.call("status"), socket=socket, timeout=timeout)
     if is_json:
-        write(json.dumps(answer, indent=2) + "\n")
+        write_json(answer)
     else:
-        write(render_status(answer, is_coloured=_is_coloured()))
-
-
-def _is_coloured() -> bool:
-    has_colours = os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
-    return has_colours and sys.stdout.isatty()
+        write(render_status(answer, is_coloured=is_coloured()))
 
 
 @app.command()

@@ -1,9 +1,20 @@
+import io
+import json
 import sys
 
 import pytest
 import typer
 
-from pymule.cli.entry import complain, run_app, show_version, version_line, write
+from pymule.cli.entry import (
+    complain,
+    is_coloured,
+    json_text,
+    run_app,
+    show_version,
+    version_line,
+    write,
+    write_json,
+)
 from pymule.version import VERSION
 
 
@@ -58,3 +69,53 @@ def test_data_and_complaints_go_different_ways(
     complain("trouble")
 
     assert capsys.readouterr() == ("data\n", "pymule: trouble\n")
+
+
+def test_a_complaint_has_lines_and_cannot_drive_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    complain("one\ntwo\x1b[2J")
+
+    assert capsys.readouterr().err == "pymule: one\ntwo\\x1b[2J\n"
+
+
+def test_what_stdout_cannot_encode_is_written_as_its_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "latin-1"))
+
+    write("é \udc80 \u20ac")
+
+    assert raw.getvalue() == b"\xe9 \\udc80 \\u20ac"
+
+
+def test_json_is_ascii_that_cannot_drive_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = {"text": "a\x1b\x7f\x9b\u202e\n"}
+
+    write_json(value)
+
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == value
+    assert shown.isascii()
+    assert shown.replace("\n", "").isprintable()
+    assert json.loads(json_text(value)) == value
+    assert "\n" not in json_text(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("TERM", "dumb", False), ("NO_COLOR", "1", False), ("TERM", "xterm", True)],
+)
+def test_colours_are_for_terminals_that_have_them(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, *, expected: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv(name, value)
+    assert not is_coloured()
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert is_coloured() is expected

@@ -129,38 +129,6 @@ def test_a_mule_that_was_ended_without_an_error_shows_the_reason() -> None:
     assert text.splitlines()[3].endswith("  harakiri")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0s"),
-        (59.9, "59s"),
-        (60, "1m 0s"),
-        (3_599, "59m 59s"),
-        (3_600, "1h 0m"),
-        (86_399, "23h 59m"),
-        (90_000, "1d 1h"),
-    ],
-)
-def test_a_duration_has_two_units(seconds: float, text: str) -> None:
-    assert f"  up {text}  " in render_status({"uptime_s": seconds})
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (1024**2 - 1, "1.0 MiB"),
-        (1024**2, "1.0 MiB"),
-        (1024**3, "1.0 GiB"),
-        (5 * 1024**4, "5.0 TiB"),
-    ],
-)
-def test_a_size_has_the_unit_that_fits(size: int, text: str) -> None:
-    assert f"  {text}  " in render_status({"rss_bytes": size})
-
-
 def test_locks_are_shown_when_there_are_any() -> None:
     lock = {
         "name": "reports",

@@ -17,11 +17,13 @@ from pymule.master.harakiri import HARAKIRI, Harakiri
 from pymule.master.logs import log
 from pymule.master.signals import Signals, link_receiver, send_error
 from pymule.master.ticker import Deadline, Ticker
+from pymule.sansio.failure import failure
 from pymule.sansio.link import LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.run import Run
 from pymule.sansio.session import Role, Session, choose_version
 from pymule.sansio.supervision import MuleState
+from pymule.sansio.target import MuleId
 from pymule.sansio.verbs import (
     Ack,
     Call,
@@ -194,7 +196,7 @@ class Links:
             case Credit():
                 self._router.credit(link, verb.lane, verb.limit)
             case Nack():
-                self._nacked(link, verb)
+                self._nacked(link, verb, generation.spec.id)
             case Return():
                 for first_id, count, _ in verb.ranges:
                     self._router.give_back(link, first_id, count)
@@ -252,7 +254,7 @@ class Links:
         )
         running.connection.flush()
 
-    def _nacked(self, link: LinkId, nack: Nack) -> None:
+    def _nacked(self, link: LinkId, nack: Nack, mule: MuleId) -> None:
         try:
             self._router.nack(
                 link,
@@ -260,7 +262,7 @@ class Links:
                 nack.attempt,
                 delay=None if nack.delay < 0 else nack.delay,
                 is_final=nack.final,
-                error=nack.error,
+                error=failure(nack.error, mule, time.time()),
                 jitter=random.random(),  # noqa: S311  (spreads load, keeps no secret)
                 now=time.monotonic(),
             )

@@ -18,6 +18,7 @@ from pymule.master.logs import log
 from pymule.master.processes import Processes
 from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
+from pymule.sansio.failure import failure
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.supervision import (
@@ -298,7 +299,8 @@ class Mules:
         self.links.remove(running)
         exit_ = _exit_of(status)
         reason = self._processes.reason_of(generation, running, exit_)
-        error = running.farewell or {"type": "MuleDied", "text": reason}
+        told = running.farewell or {"type": "MuleDied", "text": reason}
+        error = failure(told, generation.spec.id, time.time())
         link = self._router.links[running.link]
         losses = self._router.link_gone(running.link, running.board.hands(), error, now)
         generation.handled += link.handled

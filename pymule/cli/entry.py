@@ -20,6 +20,7 @@ __all__ = (
     "show_version",
     "version_line",
     "write",
+    "write_bytes",
     "write_json",
 )
 
@@ -61,6 +62,15 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(_writable(text))
         sys.stdout.flush()
+    except BrokenPipeError:
+        raise typer.Exit(_reader_gone()) from None
+
+
+def write_bytes(data: bytes) -> None:
+    """Write *data* to stdout as it is; end the command if nobody reads any more."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise typer.Exit(_reader_gone()) from None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from pymule.cli import dead, queues
 from pymule.cli.daemon_options import JsonOption, SocketOption, TimeoutOption
 from pymule.cli.entry import (
     complain,
@@ -32,6 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -299,6 +301,11 @@ def version(*, socket: SocketOption = None, timeout: TimeoutOption = None) -> No
             raise
     else:
         write(f"pymuled {answer.get('version')} (pid {answer.get('pid')})\n")
+
+
+for command in queues.COMMANDS:
+    app.command()(command)
+app.add_typer(dead.app, name="dead")
 
 
 if __name__ == "__main__":

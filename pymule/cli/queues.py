@@ -1,0 +1,146 @@
+"""``pymule queues`` and what can be done with one queue."""
+
+import time
+from typing import Annotated, Final
+
+import typer
+
+from pymule.cli.consent import check_can_ask, confirm
+from pymule.cli.daemon_options import JsonOption, SocketOption, TimeoutOption
+from pymule.cli.entry import is_coloured, write, write_json
+
+__all__ = ("COMMANDS", "QueueArgument", "counted")
+
+QueueArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="QUEUE",
+        help="mule, muleN, farm:NAME or func:MODULE:NAME.",
+        show_default=False,
+    ),
+]
+
+
+def queues(
+    *,
+    is_json: JsonOption = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Show the queues: what waits, what is with mules, what is dead."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
+    from pymule.cli.queue_text import render_queues  # noqa: PLC0415  (as above)
+    from pymule.cli.table import rows_of  # noqa: PLC0415  (as above)
+
+    answer = ask(lambda client: client.call("status"), socket=socket, timeout=timeout)
+    rows = rows_of(answer, "queues")
+    if is_json:
+        write_json(rows)
+    else:
+        write(render_queues(rows, is_coloured=is_coloured()))
+
+
+def peek(
+    queue: QueueArgument,
+    *,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="So many.")
+    ] = 10,
+    full: Annotated[
+        bool, typer.Option("--full", help="Whole bodies, not their first 200 bytes.")
+    ] = False,
+    is_json: JsonOption = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Show the next messages of a queue, and take none."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
+    from pymule.cli.letters import peeked  # noqa: PLC0415  (as above)
+    from pymule.cli.queue_text import render_messages  # noqa: PLC0415  (as above)
+
+    rows = ask(
+        lambda client: peeked(client, queue, limit, is_full=full),
+        socket=socket,
+        timeout=timeout,
+    )
+    if is_json:
+        write_json(rows)
+    else:
+        write(render_messages(rows, time.time()))
+
+
+def purge(
+    queue: QueueArgument,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    is_json: JsonOption = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Drop what waits in a queue; mules keep what they have."""
+    if not yes:
+        check_can_ask("purges the queue")
+    from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
+    from pymule.cli.letters import waiting_in  # noqa: PLC0415  (as above)
+
+    if not yes:
+        count = ask(
+            lambda client: waiting_in(client, queue), socket=socket, timeout=timeout
+        )
+        confirm(f"purge {counted(count, 'message')} of {queue}?")
+    answer = ask(
+        lambda client: client.call("purge", queue=queue),
+        socket=socket,
+        timeout=timeout,
+    )
+    if is_json:
+        write_json(answer)
+    else:
+        write(f"purged {counted(answer.get('purged'), 'message')}\n")
+
+
+def pause(
+    queue: QueueArgument,
+    *,
+    is_json: JsonOption = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Deliver nothing more from a queue; it still takes messages."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
+
+    answer = ask(
+        lambda client: client.call("pause", queue=queue),
+        socket=socket,
+        timeout=timeout,
+    )
+    if is_json:
+        write_json(answer)
+
+
+def resume(
+    queue: QueueArgument,
+    *,
+    is_json: JsonOption = False,
+    socket: SocketOption = None,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Deliver from a paused queue again."""
+    from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
+
+    answer = ask(
+        lambda client: client.call("resume", queue=queue),
+        socket=socket,
+        timeout=timeout,
+    )
+    if is_json:
+        write_json(answer)
+
+
+def counted(count: object, thing: str) -> str:
+    """Return ``1 message`` or ``3 messages``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+COMMANDS: Final = (queues, peek, purge, pause, resume)
+"""In the order in which the help shows them."""

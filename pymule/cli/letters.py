@@ -34,6 +34,7 @@ __all__ = (
 
 # Asked for at once; the daemon gives as many as fit, and a part of a body.
 _PAGE: Final = 1_000
+_PART: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ async def peeked(
     skip: object = 0
     while len(found) < limit and isinstance(skip, int):
         asked: JsonObject = {"queue": queue, "skip": skip}
+        if is_full:
+            asked["body_bytes"] = _PART
         count = min(limit - len(found), _PAGE)
         answer = await client.call("peek", **asked, limit=count)
         rows = rows_of(answer, "messages")
@@ -217,7 +220,9 @@ _Rest = Callable[[int], Awaitable[Row | None]]
 def _rest_of_message(client: Client, queue: str, place: int, number: object) -> _Rest:
     async def rest(offset: int) -> Row | None:
         asked: JsonObject = {"queue": queue, "skip": place, "limit": 1}
-        answer = await client.call("peek", **asked, body_offset=offset, body_bytes=None)
+        answer = await client.call(
+            "peek", **asked, body_offset=offset, body_bytes=_PART
+        )
         rows = rows_of(answer, "messages")
         return rows[0] if rows and rows[0].get("id") == number else None
 

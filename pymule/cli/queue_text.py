@@ -21,7 +21,13 @@ from pymule.cli.table import (
 from pymule.master.logs import escape_controls
 from pymule.sansio.excerpt import excerpt_bytes
 
-__all__ = ("render_letter", "render_letters", "render_messages", "render_queues")
+__all__ = (
+    "render_letter",
+    "render_letters",
+    "render_messages",
+    "render_queues",
+    "time_of",
+)
 
 _INDENT: Final = "  "
 _MAX_SECONDS: Final = 253_402_300_799
@@ -100,7 +106,8 @@ def _body_in_line(row: Row) -> str:
 
 
 def _when(at: object, now: float) -> str:
-    return f"{time_of(at)}  ({_age(at, now)} ago)"
+    time = time_of(at)
+    return time if time == NOTHING else f"{time}  ({_age(at, now)} ago)"
 
 
 def time_of(at: object) -> str:
@@ -125,10 +132,6 @@ def _state(row: Row) -> str:
     if row.get("closed"):
         return "closed"
     return "paused" if row.get("paused") else "open"
-
-
-def _due(row: Row) -> str:
-    return time_of(row.get("due_at"))
 
 
 def _error(row: Row) -> str:
@@ -156,7 +159,6 @@ _QUEUES: Final = (
 _MESSAGES: Final = (
     Column("ID", plain("id"), is_number=True),
     Column("STATE", plain("state")),
-    Column("DUE", _due),
     Column("ATTEMPTS", plain("attempts"), is_number=True),
     Column("PRIORITY", plain("priority"), is_number=True),
     Column("SIZE", lambda row: size_of(row.get("body_bytes")), is_number=True),

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.cli.queue_run import Runs
 from tests.conftest import MS
 
 __all__ = ("Daemon", "Start", "environment", "run_pymule", "run_pymuled")
@@ -131,6 +132,18 @@ def start(socket_dir: Path) -> Iterator[Start]:
     yield start_one
     for daemon in daemons:
         daemon.close()
+
+
+@pytest.fixture
+def run_words(
+    socket_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Runs]:
+    """Commands in this process, against a master of queues without mules."""
+    runs = Runs(socket_dir / "q", monkeypatch, capsys)
+    with runs.master:
+        yield runs
 
 
 @pytest.fixture

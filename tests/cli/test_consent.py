@@ -12,10 +12,14 @@ class Terminal(io.StringIO):
         return True
 
 
+def interrupt(_size: int = -1, /) -> str:
+    raise KeyboardInterrupt
+
+
 class Interrupted(Terminal):
-    def readline(self, size: int | None = -1, /) -> str:
-        del size
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        super().__init__()
+        self.readline = interrupt  # type: ignore[method-assign]
 
 
 def test_without_a_terminal_the_way_out_is_named(

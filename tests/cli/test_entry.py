@@ -13,6 +13,7 @@ from pymule.cli.entry import (
     show_version,
     version_line,
     write,
+    write_bytes,
     write_json,
 )
 from pymule.version import VERSION
@@ -119,3 +120,12 @@ def test_colours_are_for_terminals_that_have_them(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
     assert is_coloured() is expected
+
+
+def test_bytes_are_written_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+
+    write_bytes(b"\xff\x1b\0\r\n")
+
+    assert raw.getvalue() == b"\xff\x1b\0\r\n"

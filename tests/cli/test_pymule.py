@@ -24,6 +24,9 @@ from tests.cli.conftest import (
 )
 
 COMMAND: Final = (sys.executable, "-m", "pymule.cli.pymule")
+FILTER: Final = {
+    *("--queue", "-q", "--reason", "--older-than", "--newer-than", "--limit", "-n"),
+}
 COMMANDS: Final = {
     "status": {"--json"},
     "send": {"--mule", "--farm", "--lines", "--verbose", "-v"},
@@ -32,6 +35,16 @@ COMMANDS: Final = {
     "logs": {"--follow", "-f", "--lines", "-n"},
     "version": set[str](),
     "convert": {"--format", "--output", "-o", "--force", "--no-uwsgi"},
+    "queues": {"--json"},
+    "peek": {"--limit", "-n", "--full", "--json"},
+    "purge": {"--yes", "-y", "--json"},
+    "pause": {"--json"},
+    "resume": {"--json"},
+    "dead ls": {*FILTER, "--json"},
+    "dead show": {"--raw", "--json"},
+    "dead replay": {*FILTER, "--all", "--to", "--json"},
+    "dead purge": {*FILTER, "--all", "--yes", "-y", "--json"},
+    "dead export": {*FILTER, "--output", "-o"},
 }
 # The others ask a daemon.
 ALONE: Final = {"convert"}
@@ -67,7 +80,8 @@ def status_of(*arguments: str) -> int:
 def test_the_help_names_every_option(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert status_of(command, "--help") == 0
+    assert status_of(*command.split(), "--help") == 0
+    assert status_of(*command.split(), "-h") == 0
 
     shown = capsys.readouterr().out
     of_all = {"--help"} if command in ALONE else {"--help", "--socket", "--timeout"}
@@ -76,10 +90,11 @@ def test_the_help_names_every_option(
 
 
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status_of("--help") == 0
+    assert status_of("--help") == status_of("dead", "--help") == 0
 
     shown = capsys.readouterr().out
-    assert [name for name in COMMANDS if f"\n  {name} " not in shown] == []
+    names = [command.split()[-1] for command in COMMANDS]
+    assert [name for name in names if f"\n  {name} " not in shown] == []
 
 
 @pytest.mark.parametrize(
@@ -100,6 +115,11 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         ("convert",),
         ("convert", "--format", "toml", "x"),
         ("convert", "uwsgi", "--mule=x.py"),
+        ("peek",),
+        ("peek", "mule", "-n", "0"),
+        ("dead",),
+        ("dead", "ls", "--reason", "boredom"),
+        ("dead", "show", "0"),
     ],
     ids=" ".join,
 )
@@ -110,7 +130,10 @@ def test_bad_usage_is_64(
     assert capsys.readouterr().err != ""
 
 
-@pytest.mark.parametrize("command", ["status", "send x", "reload", "stop", "logs"])
+@pytest.mark.parametrize(
+    "command",
+    ["status", "send x", "reload", "stop", "logs", "queues", "dead ls", "pause mule"],
+)
 def test_without_a_daemon_each_command_is_69(
     command: str, socket_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

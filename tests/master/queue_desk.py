@@ -4,7 +4,7 @@ import itertools
 import os
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 
 from pymule.errors import RefusedError
 from pymule.master.listener import Credentials
@@ -13,7 +13,7 @@ from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeadReason, DeliveryPolicy
 from pymule.sansio.failure import failure
 from pymule.sansio.link import LinkId
-from pymule.sansio.options import pack_options
+from pymule.sansio.options import OptionWords, pack_options
 from pymule.sansio.queue import Limits
 from pymule.sansio.router import Router
 from pymule.sansio.run import Hands
@@ -57,17 +57,19 @@ class QueueDesk:
         """Ask; return the answer or raise the refusal."""
         return self.queues.answer(Call(1, {"method": method, **params}), _WHO)
 
-    def submit(self, target: str, *bodies: bytes, **words: object) -> list[int]:
+    def submit(
+        self, target: str, *bodies: bytes, **words: Unpack[OptionWords]
+    ) -> list[int]:
         """Queue messages; return their ids."""
         ids = []
         for body in bodies:
-            options = pack_options(**words)  # type: ignore[arg-type]  (OptionWords, as the caller knows)
+            options = pack_options(**words)
             sequence = next(self._sequences)
             batch = Batch.of([body])
             self.router.submit(1, sequence, target, batch, options, time.monotonic())
             ((_, _, _, result),) = self.router.take_answers()
-            if isinstance(result, RefusedError):
-                raise result
+            if not isinstance(result, int):
+                raise result or AssertionError("of this queue nothing is stored")
             ids.append(result)
         return ids
 
@@ -87,7 +89,7 @@ class QueueDesk:
         reason: DeadReason = DeadReason.REJECTED,
         ago: float = 0.0,
         error: JsonObject | None = None,
-        **words: object,
+        **words: Unpack[OptionWords],
     ) -> list[int]:
         """Make dead letters of messages that a mule gives back; return their ids."""
         now = time.monotonic() - ago

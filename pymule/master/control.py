@@ -13,6 +13,7 @@ from pymule.errors import UnsupportedError
 from pymule.master.generation import Generation
 from pymule.master.listener import Credentials
 from pymule.master.logs import LogSink, log
+from pymule.master.queues import Queues
 from pymule.master.roles import UserRole
 from pymule.master.signals import send_error
 from pymule.sansio.queue import Queue
@@ -43,6 +44,12 @@ class Control:
     def __init__(self, master: "Master", sink: LogSink | None) -> None:
         self._master = master
         self._sink = sink
+        self._queues = Queues(
+            master.upkeep,
+            master.router.queues,
+            lambda: master.clients.is_draining,
+            lambda: master.plan.max_frame_bytes,
+        )
         self._followers: dict[Connection, _Follower] = {}
         self._methods: dict[
             str, Callable[[Call, Credentials], tuple[int, JsonObject]]
@@ -59,6 +66,8 @@ class Control:
         connection: Connection,
     ) -> None:
         """Answer *call* of *who* on *connection*."""
+        if self._queues.call(call, who, connection):
+            return
         method = str(call.value.get("method"))
         if method == "logs":
             self._logs(call, connection)

@@ -22,6 +22,7 @@ from pymule.master.logs import escape_controls
 from pymule.sansio.excerpt import excerpt_bytes
 
 __all__ = (
+    "queue_state",
     "render_letter",
     "render_letters",
     "render_messages",
@@ -128,7 +129,8 @@ def _with_ages(columns: Sequence[Column], now: float, key: str) -> list[Column]:
     return [*columns[:-2], age, *columns[-2:]]
 
 
-def _state(row: Row) -> str:
+def queue_state(row: Row) -> str:
+    """Return whether a queue takes messages and gives them away."""
     if row.get("closed"):
         return "closed"
     return "paused" if row.get("paused") else "open"
@@ -154,7 +156,7 @@ _QUEUES: Final = (
     Column("DEAD", plain("dead"), is_number=True),
     Column("OLDEST", lambda row: duration_of(row.get("oldest_s")), is_number=True),
     Column("DURABILITY", plain("durability")),
-    Column("STATE", _state),
+    Column("STATE", queue_state),
 )
 _MESSAGES: Final = (
     Column("ID", plain("id"), is_number=True),

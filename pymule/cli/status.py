@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from pymule.cli.queue_text import queue_state
 from pymule.cli.table import (
     NOTHING,
     Column,
@@ -139,6 +140,7 @@ _QUEUE_COLUMNS: Final = (
     Column("DEAD", plain("dead"), is_number=True),
     Column("DONE", plain("acked"), is_number=True),
     Column("BYTES", lambda row: size_of(row.get("bytes")), is_number=True),
+    Column("STATE", queue_state),
 )
 
 _LOCK_COLUMNS: Final = (

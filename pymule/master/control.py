@@ -179,7 +179,7 @@ class Control:
             "target": queue.name,
             "ready": queue.ready_count,
             "leased": queue.leased,
-            "delayed": len(queue.delayed),
+            "delayed": queue.delayed_count,
             "waiting": sum(parked.count for parked in queue.waiting),
             "dead": len(queue.dead),
             "dead_dropped": queue.dead.dropped,
@@ -192,6 +192,13 @@ class Control:
             "redelivered": queue.redelivered,
             "oldest_s": None if oldest is None else round(now - oldest, 3),
             "closed": queue.is_closed,
+            "durability": queue.keeping.durability.value,
+            "paused": queue.is_paused,
+            "expired": queue.expired,
+            "purged": queue.purged,
+            "deduplicated": queue.deduplicated,
+            "blocked": queue.blocked,
+            "storing": queue.storing,
         }
 
 

@@ -73,8 +73,8 @@ ID  NAME     MODE         FARMS      STATE     PID   UP  RESTARTS  HANDLED  IN H
  1  signal   signal-only  -          up       4712  59s         0        0        0  24.4 MiB  -
  2  work.py  programmed   busy,idle  backoff     -   0s        12   123456        3       0 B  ValueError: no
 
-QUEUE  READY  LEASED  DELAYED  WAITING  DEAD    DONE    BYTES
-mule      10       2        0        0     1  123456  2.0 KiB
+QUEUE  READY  LEASED  DELAYED  WAITING  DEAD    DONE    BYTES  STATE
+mule      10       2        0        0     1  123456  2.0 KiB  open
 
 clients: web (pid 815, user 1000), pymule (pid 4800, user 0)
 """  # noqa: E501  (see above)

@@ -81,6 +81,13 @@ class QueueRow(TypedDict):
     failed: int
     redelivered: int
     closed: bool
+    durability: str
+    paused: bool
+    expired: int
+    purged: int
+    deduplicated: int
+    blocked: int
+    storing: int
 
 
 class LockRow(TypedDict):

@@ -1,5 +1,6 @@
 """What mules say over their links, rightly and wrongly, early and late."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,29 @@ rest()
     )
 
     assert master.mules.current[MuleId(1)].state.value == "up"
+
+
+async def test_a_failure_is_kept_with_the_mule_and_the_time(yard: Yard) -> None:
+    program = """
+        be_ready()
+        ask(10)
+        for attempt in range(2):
+            deliver = hear(Deliver)
+            error = {"type": "Oops", "text": "x" * 100_000, "more": 1}
+            say(Nack(deliver.first_id, deliver.attempt, 0.0, attempt == 1, error))
+        rest()
+    """
+    began = time.time()
+    master = await yard.open_ready(a_plan(a_spec(1, program)))
+    guest = await yard.greeted()
+    await guest.submit(0, b"hello")
+    await until(lambda: len(master.router.queues["mule"].dead))
+
+    (letter,) = master.router.queues["mule"].dead
+
+    assert [error["attempt"] for error in letter.errors] == [1, 2]
+    for error in letter.errors:
+        assert set(error) == {"type", "text", "attempt", "mule", "at"}
+        assert (error["mule"], error["text"]) == (1, "x" * 8_000)
+        assert isinstance(error["at"], float)
+        assert began <= error["at"] <= time.time()

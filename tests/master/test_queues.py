@@ -20,8 +20,9 @@ from pymule.sansio.body import write_json
 from pymule.sansio.delivery import DeadReason
 from pymule.sansio.excerpt import excerpt_bytes
 from pymule.sansio.queue import Limits
-from pymule.sansio.verbs import JsonObject
+from pymule.sansio.verbs import JsonObject, ReplyKind
 from tests.master.conftest import Logged
+from tests.master.harness import Yard, a_plan, a_spec, until
 from tests.master.queue_desk import QueueDesk
 
 
@@ -441,3 +442,41 @@ def test_a_parameter_that_cannot_be_used_is_refused(
     desk = QueueDesk("mule")
     with pytest.raises(BadCallError, match=r"allowed: "):
         desk.ask(method, **params)
+
+
+async def test_a_client_asks_about_queues_over_its_connection(yard: Yard) -> None:
+    await yard.open(a_plan())
+    guest = await yard.greeted()
+    await guest.submit(0, b"hello")
+    await guest.confirmed(1)
+
+    reply = await guest.call("peek", queue="mule")
+    refused = await guest.call("dead_show", id=99)
+
+    (row,) = rows_in(reply.value, "messages")
+    assert (reply.kind, row["body"]) == (ReplyKind.LAST, "hello")
+    assert refused.kind == ReplyKind.ERROR
+    assert str(error_of_reply(refused.value)) == "no dead letter 99"
+
+
+async def test_what_is_let_go_or_tried_again_is_delivered_at_once(yard: Yard) -> None:
+    program = """
+        be_ready()
+        ask(10)
+        while True:
+            deliver = hear(Deliver)
+            say(Nack(deliver.first_id, deliver.attempt, 0.0, True, {}))
+    """
+    master = await yard.open_ready(a_plan(a_spec(1, program)))
+    queue = master.router.queues["mule"]
+    guest = await yard.greeted()
+    await guest.call("pause", queue="mule")
+    await guest.submit(0, b"hello")
+    await guest.confirmed(1)
+    assert (queue.ready_count, queue.accepted) == (1, 1)
+
+    await guest.call("resume", queue="mule")
+    await until(lambda: len(queue.dead) == 1)
+    (letter,) = queue.dead
+    await guest.call("dead_replay", ids=[letter.id])
+    await until(lambda: queue.failed == 2 and len(queue.dead) == 1)

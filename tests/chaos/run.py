@@ -1,0 +1,302 @@
+"""One run: senders at work, blows as scheduled, healing, draining, and the verdict."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.history import History, Report, check
+from tests.chaos.nemesis import Blow, Fault, schedule
+from tests.chaos.proxy import Proxy
+from tests.chaos.stage import ORDERED, SENDERS, Stage, until
+
+__all__ = ("Course", "Outcome", "run")
+
+_NO_PROGRESS_S: Final = 10.0 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
+
+# Errors of the log that a fault explains.
+_EXPLAINED: Final = {
+    # The new mule was killed before it was ready.
+    "reload stopped": {Fault.KILL_MULE, Fault.STOP_MULE},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a run is made of.
+
+    Attributes:
+        pause_s: Mean time between two bursts of a sender.
+        period_s: Shortest and longest period of the nemesis.
+        small_disk: A file system that can be filled, for the journal.
+    """
+
+    seed: int
+    duration_s: float
+    durability: str
+    faults: frozenset[Fault]
+    period_s: tuple[float, float] = (1.0, 3.0)
+    pause_s: float = 0.05
+    saboteur: str = "none"
+    small_disk: Path | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a run; *problems* are empty if all is well."""
+
+    course: Course
+    report: Report = field(default_factory=Report)
+    problems: list[str] = field(default_factory=list)
+    blows: dict[str, int] = field(default_factory=dict)
+    starts: int = 0
+    seconds: float = 0.0
+
+    def describe(self) -> dict[str, object]:
+        """Return all of it for JSON."""
+        course = asdict(self.course)
+        course["faults"] = sorted(self.course.faults)
+        course["small_disk"] = str(self.course.small_disk or "")
+        return {
+            **course,
+            **self.report.describe(),
+            "problems": self.problems,
+            "blows": self.blows,
+            "starts": self.starts,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+async def run(course: Course) -> Outcome:
+    """Run *course*; nothing of it is left afterwards, but what is returned."""
+    state_dir = course.small_disk and course.small_disk / "state"
+    stage = Stage(course.durability, saboteur=course.saboteur, state_dir=state_dir)
+    started_at = time.monotonic()
+    try:
+        outcome = await _Run(course, stage).run()
+    finally:
+        stage.close()
+    outcome.seconds = time.monotonic() - started_at
+    return outcome
+
+
+class _Run:
+    def __init__(self, course: Course, stage: Stage) -> None:
+        self._course = course
+        self._stage = stage
+        self._outcome = Outcome(course)
+        self._proxy = Proxy(stage.front, stage.socket)
+        self._healings: dict[Blow, Callable[[], None]] = {}
+        self._is_over = False
+
+    async def run(self) -> Outcome:
+        stage, outcome = self._stage, self._outcome
+        await stage.start()
+        before = stage.resources()
+        await self._proxy.open()
+        for name in SENDERS:
+            stage.start_sender(name, pause_s=self._course.pause_s)
+        keeper = asyncio.create_task(self._keep_master())
+        await self._strike()
+        await self._heal()
+        await stage.stop_senders()
+        await self._proxy.close()
+        self._is_over = True
+        await keeper
+        is_drained = await self._drain()
+        if not is_drained:
+            outcome.problems.append("not drained: no progress")
+        await self._compare(before)
+        if (status := await stage.stop()) not in ((0,) if is_drained else (0, 1)):
+            outcome.problems.append(f"pymuled ended with {status}")
+        self._judge()
+        return outcome
+
+    # Faults
+
+    async def _strike(self) -> None:
+        course = self._course
+        started_at = time.monotonic()
+        blows = schedule(course.seed, course.duration_s, course.faults, course.period_s)
+        ends: list[tuple[float, Blow]] = []
+        for blow in blows:
+            ends = await self._heal_due(ends, started_at, blow.at)
+            await _sleep_until(started_at + blow.at)
+            if self._hit(blow):
+                _log(f"{blow.at:.3f} {blow.fault} {blow.choice} {blow.lasts_s:.3f}")
+                counts = self._outcome.blows
+                counts[blow.fault] = counts.get(blow.fault, 0) + 1
+                ends.append((blow.at + blow.lasts_s, blow))
+        await self._heal_due(ends, started_at, course.duration_s)
+        await _sleep_until(started_at + course.duration_s)
+
+    async def _heal_due(
+        self, ends: list[tuple[float, Blow]], started_at: float, now: float
+    ) -> list[tuple[float, Blow]]:
+        for at, blow in sorted(ends, key=lambda end: end[0]):
+            if at <= now and blow in self._healings:
+                await _sleep_until(started_at + at)
+                self._healings.pop(blow)()
+        return [end for end in ends if end[1] in self._healings]
+
+    async def _heal(self) -> None:
+        """Undo all that still lasts."""
+        while self._healings:
+            self._healings.popitem()[1]()
+        await until(lambda: self._stage.is_up, "there is a daemon")
+
+    def _hit(self, blow: Blow) -> bool:
+        """Carry *blow* out; tell whether there was a victim."""
+        match blow.fault:
+            case Fault.KILL_MULE | Fault.STOP_MULE:
+                mules = self._stage.mules()
+                return bool(mules) and self._hurt(
+                    blow, mules[blow.choice % len(mules)], Fault.KILL_MULE
+                )
+            case Fault.KILL_SENDER:
+                name, process = self._stage.sender(blow.choice)
+                process.kill()
+                process.wait()
+                self._stage.start_sender(name, pause_s=self._course.pause_s)
+            case Fault.STOP_SENDER:
+                _, process = self._stage.sender(blow.choice)
+                return self._hurt(blow, process.pid, None)
+            case Fault.KILL_MASTER:
+                self._stage.kill()
+                self._healings[blow] = self._launch
+            case Fault.STOP_MASTER:
+                is_up = self._stage.is_up
+                return is_up and self._hurt(blow, self._stage.master.pid, None)
+            case Fault.CUT:
+                return self._proxy.cut(blow.choice)
+            case Fault.RELOAD if self._stage.is_up:
+                self._stage.master.send_signal(signal.SIGHUP)
+            case Fault.FILL_DISK if self._course.small_disk is not None:
+                self._fill(self._course.small_disk / "filler", blow)
+            case _:
+                return False
+        return True
+
+    def _hurt(self, blow: Blow, pid: int, deadly: Fault | None) -> bool:
+        """Kill the process if the fault of *blow* is *deadly*, else stop it a while."""
+        is_deadly = blow.fault is deadly
+        try:
+            os.kill(pid, signal.SIGKILL if is_deadly else signal.SIGSTOP)
+        except ProcessLookupError:
+            return False
+        if not is_deadly:
+            self._healings[blow] = lambda: _continue(pid)
+        return True
+
+    def _fill(self, path: Path, blow: Blow) -> None:
+        """Leave no byte free where *path* is."""
+        with suppress(OSError), path.open("wb", buffering=0) as filler:
+            for size in (1 << 16, 1 << 12):
+                with suppress(OSError):
+                    while filler.write(b"\0" * size):
+                        pass
+        self._healings[blow] = lambda: path.unlink(missing_ok=True)
+
+    def _launch(self) -> None:
+        if not self._stage.is_up:
+            self._stage.launch()
+
+    async def _keep_master(self) -> None:
+        """Start the daemon again when it ended and nobody killed it."""
+        while not self._is_over:
+            stage = self._stage
+            if not stage.is_up and stage.master.returncode != -signal.SIGKILL:
+                self._outcome.problems.append(
+                    f"pymuled ended by itself with {stage.master.returncode}"
+                )
+                stage.master_deaths.append(time.monotonic_ns())
+                stage.launch()
+            await asyncio.sleep(0.05)
+
+    # The end
+
+    async def _drain(self) -> bool:
+        """Wait until nothing is queued; ``False`` if there is no progress any more."""
+        seen: object = None
+        changed_at = time.monotonic()
+        while True:
+            queues = (await self._stage.status()).get("queues", [])
+            counts = [
+                int(str(queue[key]))
+                for queue in queues
+                for key in ("ready", "leased", "delayed", "waiting")
+            ]
+            if queues and not any(counts):
+                return True
+            if counts != seen:
+                seen, changed_at = counts, time.monotonic()
+            elif time.monotonic() - changed_at > _NO_PROGRESS_S:
+                return False
+            await asyncio.sleep(0.05)
+
+    async def _compare(self, before: dict[str, int]) -> None:
+        """See that the daemon holds nothing that it did not hold at the start."""
+        stage = self._stage
+
+        def has_more() -> bool:
+            now = stage.resources()
+            return any(now[name] > before[name] for name in before)
+
+        try:
+            await until(lambda: not has_more(), "the daemon has let go of everything")
+        except AssertionError:
+            self._outcome.problems.append(f"leak: {before} became {stage.resources()}")
+        queues = (await stage.status()).get("queues", [])
+        dead = sum(int(str(queue["dead"])) for queue in queues)
+        if dead:
+            self._outcome.problems.append(f"{dead} dead letters, though none may be")
+
+    def _judge(self) -> None:
+        stage, outcome = self._stage, self._outcome
+        outcome.report = check(
+            History(
+                list(stage.entries()),
+                stage.dead_pids(),
+                tuple(stage.master_deaths),
+                ordered=ORDERED,
+                overlapping_pids=stage.overlapping_pids(),
+            )
+        )
+        outcome.starts = stage.starts
+        outcome.problems += [
+            f"{n} {word}" for word, n in outcome.report.breaches.items()
+        ]
+        outcome.problems += self._unexplained_errors()
+        if left := stage.left_over():
+            outcome.problems.append(f"processes left over: {left}")
+
+    def _unexplained_errors(self) -> list[str]:
+        faults = self._course.faults
+        found = [
+            f"in the log: {record}"
+            for record in self._stage.records()
+            if record["level"] in ("ERROR", "CRITICAL")
+            and not _EXPLAINED.get(str(record["event"]), set()) & faults
+        ]
+        if Fault.KILL_MASTER not in faults:
+            found += [f"in the log: {line}" for line in self._stage.stray_lines()]
+        return found[:5]
+
+
+def _continue(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+async def _sleep_until(at: float) -> None:
+    await asyncio.sleep(max(0.0, at - time.monotonic()))
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -1,0 +1,149 @@
+"""A process that sends numbered messages until SIGTERM, and notes what it was told.
+
+``python -m tests.chaos.sender NAME SOCKET NOTES PAUSE_S QUEUE...``
+
+After a SIGKILL its successor goes on with the next number, which is in the notes.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from pymule.client.aio import Client
+from pymule.errors import MasterUnavailableError, RefusedError
+from tests.chaos.history import Attempt, Confirm, Refuse
+from tests.chaos.notes import Body, Notes, read
+
+__all__ = ("main",)
+
+_STREAM: Final = 40
+_BATCH: Final = 20
+# The farm that refuses when it is full gets its messages one by one: of several, an
+# error does not tell which were refused.
+_REFUSING: Final = "farm:small"
+
+
+class Sender:
+    """One client that sends in various ways.
+
+    Args:
+        name: Of all processes that go on with each other's work.
+        client: Connected.
+        notes: Of this name alone.
+        first: Number of the next message.
+    """
+
+    def __init__(self, name: str, client: Client, notes: Notes, first: int) -> None:
+        self._name = name
+        self._client = client
+        self._notes = notes
+        self._next = first
+        self.is_told_to_stop = False
+
+    async def run(self, queues: list[str], pause_s: float) -> None:
+        """Send until told to stop, now this way and now that."""
+        draw = random.Random(f"{self._name} {self._next}")  # noqa: S311
+        while not self.is_told_to_stop:
+            queue = draw.choice(queues)
+            ways = [self._one_by_one]
+            if queue != _REFUSING:
+                ways += [self._stream, self._batch]
+            await draw.choice(ways)(queue)
+            await asyncio.sleep(pause_s * draw.random() * 2)
+
+    async def _one_by_one(self, queue: str) -> None:
+        for _ in range(10):
+            first = self._attempt(queue, 1)
+            body = Body(self._name, first, queue).pack()
+            try:
+                await self._client.send(_where(queue), body)
+            except RefusedError as exc:
+                error = type(exc).__name__
+                self._notes.add(
+                    Refuse(self._name, first, 1, error, time.monotonic_ns())
+                )
+                await asyncio.sleep(0.02)
+            else:
+                self._confirmed(first, 1)
+
+    async def _stream(self, queue: str) -> None:
+        """Wait for none, then for all."""
+        first = self._attempt(queue, _STREAM)
+        try:
+            for counter in range(first, first + _STREAM):
+                body = Body(self._name, counter, queue).pack()
+                await self._client.send(_where(queue), body, confirm=False)
+            await self._client.flush()
+        except RefusedError:
+            # Nobody knows which.
+            return
+        self._confirmed(first, _STREAM)
+
+    async def _batch(self, queue: str) -> None:
+        first = self._attempt(queue, _BATCH)
+        counters = range(first, first + _BATCH)
+        bodies = [Body(self._name, counter, queue).pack() for counter in counters]
+        try:
+            await self._client.send_many(_where(queue), bodies)
+        except RefusedError:
+            return
+        self._confirmed(first, _BATCH)
+
+    def _attempt(self, queue: str, count: int) -> int:
+        first = self._next
+        self._next += count
+        self._notes.add(
+            Attempt(self._name, first, count, queue, os.getpid(), time.monotonic_ns())
+        )
+        return first
+
+    def _confirmed(self, first: int, count: int) -> None:
+        self._notes.add(Confirm(self._name, first, count, time.monotonic_ns()))
+
+
+def _where(queue: str) -> str | None:
+    return queue.removeprefix("farm:") if queue.startswith("farm:") else None
+
+
+def _next_number(path: Path) -> int:
+    attempts = [entry for entry in read([path]) if isinstance(entry, Attempt)]
+    return attempts[-1].first + attempts[-1].count if attempts else 1
+
+
+async def _send(
+    name: str, socket: str, path: Path, pause_s: float, queues: list[str]
+) -> None:
+    client = Client(socket, name=name)
+    sender = Sender(name, client, Notes(path), _next_number(path))
+    stop = asyncio.Event()
+
+    def told_to_stop() -> None:
+        sender.is_told_to_stop = True
+        stop.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_stop)
+    while not stop.is_set():
+        try:
+            await client.__aenter__()
+            break
+        except MasterUnavailableError:
+            await asyncio.sleep(0.05)
+    try:
+        await sender.run(queues, pause_s)
+    finally:
+        await client.close()
+
+
+def main(words: list[str]) -> None:
+    """Send until SIGTERM."""
+    name, socket, path, pause_s, *queues = words
+    asyncio.run(_send(name, socket, Path(path), float(pause_s), queues))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -25,7 +25,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 __all__ = (
     "Attempt",
@@ -44,7 +43,8 @@ Key = tuple[str, int]
 """A message: its sender and its counter."""
 
 
-class Attempt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Attempt:
     """A sender is about to send *count* messages; *pid* is its process."""
 
     sender: str
@@ -55,7 +55,8 @@ class Attempt(NamedTuple):
     at: int
 
 
-class Confirm(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Confirm:
     """The call that sent them returned."""
 
     sender: str
@@ -64,7 +65,8 @@ class Confirm(NamedTuple):
     at: int
 
 
-class Refuse(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Refuse:
     """The call raised that the master said no to each of them."""
 
     sender: str
@@ -74,7 +76,8 @@ class Refuse(NamedTuple):
     at: int
 
 
-class Take(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Take:
     """A program was given a message, of which it has done nothing yet.
 
     Attributes:
@@ -96,7 +99,8 @@ class Take(NamedTuple):
     at: int
 
 
-class Settle(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Settle:
     """A program is done with a message, or is about to give it back."""
 
     id: int

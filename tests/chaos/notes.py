@@ -6,9 +6,10 @@ that many processes may share it and a SIGKILL leaves whole lines.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Final, NamedTuple, get_type_hints
+from typing import Final, NamedTuple
 
 from tests.chaos.history import Attempt, Confirm, Entry, Refuse, Settle, Take
 
@@ -17,25 +18,29 @@ __all__ = ("Body", "Notes", "parse", "read", "to_line")
 _KINDS: Final[dict[str, type[Entry]]] = {
     kind.__name__: kind for kind in (Attempt, Confirm, Refuse, Take, Settle)
 }
-_TYPES: Final = {
-    name: list(get_type_hints(kind).values()) for name, kind in _KINDS.items()
+_READ: Final[dict[object, Callable[[str], object]]] = {
+    str: str,
+    int: int,
+    bool: lambda word: word == "1",
+}
+_READERS: Final = {
+    name: [_READ[field.type] for field in fields(kind)] for name, kind in _KINDS.items()
 }
 
 
 def to_line(entry: Entry) -> str:
     """Return *entry* as a line; texts have no spaces."""
-    words = (int(field) if isinstance(field, bool) else field for field in entry)
+    values = (getattr(entry, field.name) for field in fields(entry))
+    words = (int(value) if isinstance(value, bool) else value for value in values)
     return " ".join((type(entry).__name__, *map(str, words)))
 
 
 def parse(line: str) -> Entry:
     """Return the entry that became *line*."""
     name, *words = line.split(" ")
-    fields = (
-        word if type_ is str else type_(int(word))
-        for type_, word in zip(_TYPES[name], words, strict=True)
-    )
-    return _KINDS[name](*fields)
+    readers = _READERS[name]
+    make: Callable[..., Entry] = _KINDS[name]
+    return make(*(reader(word) for reader, word in zip(readers, words, strict=True)))
 
 
 class Notes:

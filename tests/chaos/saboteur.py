@@ -26,6 +26,12 @@ from pymule.sansio.verbs import Hello, Submit
 __all__ = ("BUGS", "main")
 
 
+def _plant(owner: object, name: str, bug: object) -> None:
+    """Put *bug* in the place of what *owner* calls *name*."""
+    assert hasattr(owner, name), f"{owner} has no {name}"
+    setattr(owner, name, bug)
+
+
 def _ack_early() -> None:
     """A message is done as soon as it is delivered."""
     deliver = Links.deliver
@@ -34,7 +40,7 @@ def _ack_early() -> None:
         deliver(self, link, run)
         self._router.ack(link, run.first_id, run.count, run.attempts + 1)
 
-    Links.deliver = deliver_and_ack  # type: ignore[method-assign]
+    _plant(Links, "deliver", deliver_and_ack)
 
 
 def _forget_requeue() -> None:
@@ -46,7 +52,7 @@ def _forget_requeue() -> None:
         del self, error, losses, now
         run.queue.settle(run)
 
-    Router._crashed = crashed  # type: ignore[method-assign]
+    _plant(Router, "_crashed", crashed)
 
 
 def _deliver_twice() -> None:
@@ -63,7 +69,7 @@ def _deliver_twice() -> None:
             copy.client = new_client_id()
             submit(self, copy, verb)
 
-    Clients.submit = submit_twice  # type: ignore[method-assign]
+    _plant(Clients, "submit", submit_twice)
 
 
 def _lose_on_reconnect() -> None:
@@ -83,8 +89,8 @@ def _lose_on_reconnect() -> None:
             return [Piece(sequence, count, 1)]
         return split(self, sequence, count)
 
-    Clients.greet = greet_again  # type: ignore[method-assign]
-    SubmissionLog.split = split_wrongly  # type: ignore[method-assign]
+    _plant(Clients, "greet", greet_again)
+    _plant(SubmissionLog, "split", split_wrongly)
 
 
 def _reorder() -> None:
@@ -96,7 +102,7 @@ def _reorder() -> None:
         if first_id % 3 == 0:
             self.ready.rotate(1)
 
-    Queue.accept = accept_in_front  # type: ignore[method-assign]
+    _plant(Queue, "accept", accept_in_front)
 
 
 def _revive() -> None:
@@ -109,7 +115,7 @@ def _revive() -> None:
         queue.accept(parked, parked.count, self._next_id)
         self._next_id += parked.count
 
-    Router._refuse = refuse_and_keep  # type: ignore[method-assign]
+    _plant(Router, "_refuse", refuse_and_keep)
 
 
 def _garble() -> None:
@@ -125,7 +131,7 @@ def _garble() -> None:
             target = "farm:crowd"
         submit(self, sender, sequence, target, *rest)  # type: ignore[arg-type]
 
-    Router.submit = submit_elsewhere  # type: ignore[method-assign, assignment]
+    _plant(Router, "submit", submit_elsewhere)
 
 
 BUGS: Final[dict[str, Callable[[], None]]] = {
@@ -143,9 +149,8 @@ def main(words: list[str]) -> None:
     """Plant what *words* name first; then be pymuled."""
     names, *rest = words
     # Mules that are killed all the time are to be back soon.
-    plan.RestartPolicy = lambda: RestartPolicy(  # type: ignore[assignment, misc]
-        backoff_s=0.02, backoff_max_s=0.1, max_deaths=1_000_000
-    )
+    quick = RestartPolicy(backoff_s=0.02, backoff_max_s=0.1, max_deaths=1_000_000)
+    _plant(plan, "RestartPolicy", lambda: quick)
     for name in names.split(","):
         if name != "none":
             BUGS[name]()

@@ -2,15 +2,20 @@
 
 import argparse
 import asyncio
-import json
 import sys
+from dataclasses import replace
+from typing import Final
 
+from tests.chaos.disk import own_mounts, small_disk, why_no_mounts
 from tests.chaos.nemesis import BY_DURABILITY, Fault
 from tests.chaos.run import Course, run
+from tests.chaos.verdict import Outcome, tell
 
 __all__ = ("main",)
 
-_PERIODS = {"smoke": (1.0, 3.0), "soak": (5.0, 15.0)}
+# Room for the journal of what is queued, and not for much more.
+_SMALL_BYTES: Final = 6 * 1024 * 1024
+_PERIODS: Final = {"smoke": (1.0, 3.0), "soak": (5.0, 15.0)}
 
 
 def main() -> int:
@@ -26,6 +31,9 @@ def main() -> int:
     faults = BY_DURABILITY[given.durability]
     if given.faults is not None:
         faults = frozenset(map(Fault, filter(None, given.faults.split(","))))
+    if Fault.FILL_DISK in faults and (reason := why_no_mounts()) is not None:
+        sys.stderr.write(f"no {Fault.FILL_DISK}: {reason}\n")
+        faults -= {Fault.FILL_DISK}
     course = Course(
         given.seed,
         given.duration,
@@ -34,9 +42,15 @@ def main() -> int:
         _PERIODS[given.profile],
         saboteur=given.saboteur,
     )
-    outcome = asyncio.run(run(course))
-    sys.stdout.write(f"{json.dumps(outcome.describe(), indent=1)}\n")
-    return 1 if outcome.problems else 0
+    return tell(asyncio.run(_run(course)))
+
+
+async def _run(course: Course) -> Outcome:
+    if Fault.FILL_DISK not in course.faults:
+        return await run(course)
+    own_mounts()
+    with small_disk(_SMALL_BYTES) as path:
+        return await run(replace(course, small_disk=path))
 
 
 if __name__ == "__main__":

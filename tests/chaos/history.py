@@ -9,14 +9,15 @@ lost
     hole) or after them (tail: cut off).
 duplicated
     Taken again for no reason. Reasons are: its mule died with it in hand, it was given
-    back, or the master died.
+    back, or the master died, unless it had been finished for long.
 reordered
     In a queue that one mule serves, taken after a younger one though neither was ever
     tried before.
 unexpected
     Never sent, or not with these bytes, or not to this queue.
 revived
-    Taken although it was refused for good.
+    Taken although it was refused for good. A refusal by another master than the one to
+    which it was sent first says nothing of that.
 
 Times are nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share.
 """
@@ -25,6 +26,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from typing import Final
 
 __all__ = (
     "Attempt",
@@ -38,6 +40,9 @@ __all__ = (
     "Take",
     "check",
 )
+
+# From the end of the work on a message until it is told and written, at the very most.
+_LONG_NS: Final = 3 * 10**9
 
 Key = tuple[str, int]
 """A message: its sender and its counter."""
@@ -193,7 +198,7 @@ class _Message:
     pid: int
     attempted_at: int
     is_confirmed: bool = False
-    is_refused: bool = False
+    refused_at: int = 0
     is_finished: bool = False
     takes: list[Take] = field(default_factory=list)
 
@@ -210,11 +215,21 @@ class _Reasons:
             for e in entries
             if isinstance(e, Settle) and not e.is_done
         }
+        self._done_at = {
+            (e.id, e.attempt, e.pid): e.at
+            for e in entries
+            if isinstance(e, Settle) and e.is_done
+        }
         # What each hand took last may have been in it at the death of its process.
         self._last: dict[tuple[int, int], Take] = {}
         for entry in entries:
             if isinstance(entry, Take):
                 self._last[entry.pid, entry.hand] = entry
+
+    def explain_revival(self, message: _Message) -> bool:
+        """Whether another master may have the message that this one refused."""
+        since, until = message.attempted_at, message.refused_at
+        return any(since <= at <= until for at in self._deaths)
 
     def explain_copy(self, message: _Message, copy: Take) -> bool:
         """Whether a message may be queued twice: its sender asked a new master."""
@@ -226,10 +241,12 @@ class _Reasons:
         if one.attempt == after.attempt:
             # That the attempt began may be forgotten, but only so.
             return any(since <= at <= until for at in self._cuts)
-        if (one.id, one.attempt, one.pid) in self._returned:
+        attempt = one.id, one.attempt, one.pid
+        if attempt in self._returned:
             return True
         if one.pid in self._dead_pids and self._last[one.pid, one.hand] is one:
             return True
+        until = min(until, self._done_at.get(attempt, until) + _LONG_NS)
         return any(since <= at <= until for at in self._deaths)
 
 
@@ -243,11 +260,12 @@ def check(history: History) -> Report:
     reasons = _Reasons(history, entries)
     for key, message in messages.items():
         report.confirmed += message.is_confirmed
-        report.refused += message.is_refused
-        report.indeterminate += not (message.is_confirmed or message.is_refused)
+        is_refused = bool(message.refused_at)
+        report.refused += is_refused
+        report.indeterminate += not (message.is_confirmed or is_refused)
         report.delivered += bool(message.takes)
         report.finished += message.is_finished
-        if message.is_refused and message.takes:
+        if is_refused and message.takes and not reasons.explain_revival(message):
             report.revived.append(key)
         again, unexplained = _taken_again(message, reasons)
         report.redelivered += again - unexplained
@@ -275,7 +293,7 @@ def _answered(entries: Iterable[Entry], messages: dict[Key, _Message]) -> None:
                 if isinstance(entry, Confirm):
                     message.is_confirmed = True
                 else:
-                    message.is_refused = True
+                    message.refused_at = entry.at
 
 
 def _take(entries: Iterable[Entry], messages: dict[Key, _Message]) -> list[Key]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ("BY_DURABILITY", "Blow", "Fault", "schedule")
+__all__ = ("BY_DURABILITY", "Blow", "Break", "Fault", "schedule")
 
 
 class Fault(StrEnum):
@@ -25,6 +25,13 @@ class Fault(StrEnum):
     CUT = "cut"
     RELOAD = "reload"
     FILL_DISK = "fill-disk"
+
+
+class Break(StrEnum):
+    """What ends a daemon, and belongs to programs of its own."""
+
+    POWER_CUT = "power-cut"
+    DISK_ERROR = "disk-error"
 
 
 _HARMLESS: Final = frozenset(Fault) - {Fault.KILL_MASTER, Fault.FILL_DISK}

@@ -43,7 +43,7 @@ class Proxy:
     """Listens at *path* for the master at *target*."""
 
     def __init__(self, path: Path, target: Path) -> None:
-        self._path = path
+        self.path = path
         self._target = target
         self._server: asyncio.Server | None = None
         self._relays: dict[_Relay, None] = {}
@@ -51,7 +51,7 @@ class Proxy:
 
     async def open(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_unix_server(self._accepted, self._path)
+        self._server = await asyncio.start_unix_server(self._accepted, self.path)
 
     async def close(self) -> None:
         """Break all connections, and listen no more."""

@@ -1,4 +1,4 @@
-"""One run: senders at work, blows as scheduled, healing, draining, and the verdict."""
+"""One run: senders at work, blows as they are scheduled, and healing."""
 
 import asyncio
 import os
@@ -7,24 +7,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from tests.chaos.history import History, Report, check
 from tests.chaos.nemesis import Blow, Fault, schedule
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import ORDERED, SENDERS, Stage, until
+from tests.chaos.stage import Stage, until
+from tests.chaos.verdict import Baseline, Outcome, conclude
 
-__all__ = ("Course", "Outcome", "run")
-
-_NO_PROGRESS_S: Final = 10.0 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
-
-# Errors of the log that a fault explains.
-_EXPLAINED: Final = {
-    # The new mule was killed before it was ready.
-    "reload stopped": {Fault.KILL_MULE, Fault.STOP_MULE},
-}
+__all__ = ("Course", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +37,14 @@ class Course:
     saboteur: str = "none"
     small_disk: Path | None = None
 
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a run; *problems* are empty if all is well."""
-
-    course: Course
-    report: Report = field(default_factory=Report)
-    problems: list[str] = field(default_factory=list)
-    blows: dict[str, int] = field(default_factory=dict)
-    starts: int = 0
-    seconds: float = 0.0
-
     def describe(self) -> dict[str, object]:
-        """Return all of it for JSON."""
-        course = asdict(self.course)
-        course["faults"] = sorted(self.course.faults)
-        course["small_disk"] = str(self.course.small_disk or "")
+        """Return what a report is to show of it."""
         return {
-            **course,
-            **self.report.describe(),
-            "problems": self.problems,
-            "blows": self.blows,
-            "starts": self.starts,
-            "seconds": round(self.seconds, 1),
+            "seed": self.seed,
+            "duration_s": self.duration_s,
+            "durability": self.durability,
+            "faults": sorted(self.faults),
+            "saboteur": self.saboteur,
         }
 
 
@@ -77,31 +52,28 @@ async def run(course: Course) -> Outcome:
     """Run *course*; nothing of it is left afterwards, but what is returned."""
     state_dir = course.small_disk and course.small_disk / "state"
     stage = Stage(course.durability, saboteur=course.saboteur, state_dir=state_dir)
-    started_at = time.monotonic()
     try:
-        outcome = await _Run(course, stage).run()
+        return await _Run(course, stage).run()
     finally:
         stage.close()
-    outcome.seconds = time.monotonic() - started_at
-    return outcome
 
 
 class _Run:
     def __init__(self, course: Course, stage: Stage) -> None:
         self._course = course
         self._stage = stage
-        self._outcome = Outcome(course)
-        self._proxy = Proxy(stage.front, stage.socket)
+        self._outcome = Outcome(course.describe())
+        self._proxy = Proxy(stage.directory / "p", stage.socket)
         self._healings: dict[Blow, Callable[[], None]] = {}
         self._is_over = False
 
     async def run(self) -> Outcome:
-        stage, outcome = self._stage, self._outcome
+        stage = self._stage
+        stage.front = self._proxy.path
         await stage.start()
-        before = stage.resources()
+        baseline = Baseline(stage)
         await self._proxy.open()
-        for name in SENDERS:
-            stage.start_sender(name, pause_s=self._course.pause_s)
+        stage.start_senders(pause_s=self._course.pause_s)
         keeper = asyncio.create_task(self._keep_master())
         await self._strike()
         await self._heal()
@@ -109,14 +81,8 @@ class _Run:
         await self._proxy.close()
         self._is_over = True
         await keeper
-        is_drained = await self._drain()
-        if not is_drained:
-            outcome.problems.append("not drained: no progress")
-        await self._compare(before)
-        if (status := await stage.stop()) not in ((0,) if is_drained else (0, 1)):
-            outcome.problems.append(f"pymuled ended with {status}")
-        self._judge()
-        return outcome
+        await conclude(stage, self._outcome, baseline, faults=self._course.faults)
+        return self._outcome
 
     # Faults
 
@@ -130,8 +96,7 @@ class _Run:
             await _sleep_until(started_at + blow.at)
             if self._hit(blow):
                 _log(f"{blow.at:.3f} {blow.fault} {blow.choice} {blow.lasts_s:.3f}")
-                counts = self._outcome.blows
-                counts[blow.fault] = counts.get(blow.fault, 0) + 1
+                self._outcome.blows[blow.fault] += 1
                 ends.append((blow.at + blow.lasts_s, blow))
         await self._heal_due(ends, started_at, course.duration_s)
         await _sleep_until(started_at + course.duration_s)
@@ -175,7 +140,7 @@ class _Run:
                 return is_up and self._hurt(blow, self._stage.master.pid, None)
             case Fault.CUT:
                 return self._proxy.cut(blow.choice)
-            case Fault.RELOAD if self._stage.is_up:
+            case Fault.RELOAD if self._stage.is_serving:
                 self._stage.master.send_signal(signal.SIGHUP)
             case Fault.FILL_DISK if self._course.small_disk is not None:
                 self._fill(self._course.small_disk / "filler", blow)
@@ -218,75 +183,6 @@ class _Run:
                 stage.master_deaths.append(time.monotonic_ns())
                 stage.launch()
             await asyncio.sleep(0.05)
-
-    # The end
-
-    async def _drain(self) -> bool:
-        """Wait until nothing is queued; ``False`` if there is no progress any more."""
-        seen: object = None
-        changed_at = time.monotonic()
-        while True:
-            queues = (await self._stage.status()).get("queues", [])
-            counts = [
-                int(str(queue[key]))
-                for queue in queues
-                for key in ("ready", "leased", "delayed", "waiting")
-            ]
-            if queues and not any(counts):
-                return True
-            if counts != seen:
-                seen, changed_at = counts, time.monotonic()
-            elif time.monotonic() - changed_at > _NO_PROGRESS_S:
-                return False
-            await asyncio.sleep(0.05)
-
-    async def _compare(self, before: dict[str, int]) -> None:
-        """See that the daemon holds nothing that it did not hold at the start."""
-        stage = self._stage
-
-        def has_more() -> bool:
-            now = stage.resources()
-            return any(now[name] > before[name] for name in before)
-
-        try:
-            await until(lambda: not has_more(), "the daemon has let go of everything")
-        except AssertionError:
-            self._outcome.problems.append(f"leak: {before} became {stage.resources()}")
-        queues = (await stage.status()).get("queues", [])
-        dead = sum(int(str(queue["dead"])) for queue in queues)
-        if dead:
-            self._outcome.problems.append(f"{dead} dead letters, though none may be")
-
-    def _judge(self) -> None:
-        stage, outcome = self._stage, self._outcome
-        outcome.report = check(
-            History(
-                list(stage.entries()),
-                stage.dead_pids(),
-                tuple(stage.master_deaths),
-                ordered=ORDERED,
-                overlapping_pids=stage.overlapping_pids(),
-            )
-        )
-        outcome.starts = stage.starts
-        outcome.problems += [
-            f"{n} {word}" for word, n in outcome.report.breaches.items()
-        ]
-        outcome.problems += self._unexplained_errors()
-        if left := stage.left_over():
-            outcome.problems.append(f"processes left over: {left}")
-
-    def _unexplained_errors(self) -> list[str]:
-        faults = self._course.faults
-        found = [
-            f"in the log: {record}"
-            for record in self._stage.records()
-            if record["level"] in ("ERROR", "CRITICAL")
-            and not _EXPLAINED.get(str(record["event"]), set()) & faults
-        ]
-        if Fault.KILL_MASTER not in faults:
-            found += [f"in the log: {line}" for line in self._stage.stray_lines()]
-        return found[:5]
 
 
 def _continue(pid: int) -> None:

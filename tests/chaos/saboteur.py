@@ -6,22 +6,32 @@ The bugs are put into the classes of this process from the outside; pymule itsel
 no switch for them. ``none`` plants nothing.
 """
 
+import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pymule.cli import pymuled
-from pymule.client.reach import new_client_id
-from pymule.errors import RefusedError
+from pymule.errors import QueueFullError
 from pymule.master import plan
 from pymule.master.clients import ClientPeer, Clients
+from pymule.master.journal import Journal, Progress
+from pymule.master.journal_file import JournalFile
 from pymule.master.links import Links
+from pymule.master.outflow import Outflow
+from pymule.sansio.body import JsonObject
+from pymule.sansio.intake import Intake
+from pymule.sansio.ledger import Ledger
 from pymule.sansio.link import LinkId
-from pymule.sansio.queue import Parked, Queue, Run
+from pymule.sansio.queue import Queue
+from pymule.sansio.ready import ReadyLine
+from pymule.sansio.record import Fact, Stored
 from pymule.sansio.router import Losses, Router
+from pymule.sansio.run import Parked, Run
 from pymule.sansio.submissions import Piece, SubmissionLog
 from pymule.sansio.supervision import RestartPolicy
-from pymule.sansio.verbs import Hello, Submit
+from pymule.sansio.verbs import Submit
 
 __all__ = ("BUGS", "main")
 
@@ -47,7 +57,7 @@ def _forget_requeue() -> None:
     """What was in hand when a mule died is forgotten."""
 
     def crashed(
-        self: Router, run: Run, error: dict[str, object], losses: Losses, now: float
+        self: Router, run: Run, error: JsonObject, losses: Losses, now: float
     ) -> None:
         del self, error, losses, now
         run.queue.settle(run)
@@ -65,23 +75,22 @@ def _deliver_twice() -> None:
         submit(self, peer, verb)
         count += 1
         if count % 20 == 0:
-            copy = ClientPeer(peer.number, peer.socket, peer.credentials)
-            copy.client = new_client_id()
-            submit(self, copy, verb)
+            # A sender that nobody knows, so that its answers go nowhere.
+            submit(self, ClientPeer(-count, peer.socket, peer.credentials), verb)
 
     _plant(Clients, "submit", submit_twice)
 
 
 def _lose_on_reconnect() -> None:
     """What a client that comes back sends first is taken for a repetition."""
-    greet, split = Clients.greet, SubmissionLog.split
+    recognize, split = Clients._recognize, SubmissionLog.split
     doubted: set[int] = set()
 
-    def greet_again(self: Clients, peer: ClientPeer, hello: Hello) -> None:
-        log = peer.log
-        greet(self, peer, hello)
-        if peer.log is not log:
-            doubted.add(id(peer.log))
+    def recognize_wrongly(self: Clients, peer: ClientPeer, client: str) -> None:
+        log = peer.sender.log
+        recognize(self, peer, client)
+        if peer.sender.log is not log:
+            doubted.add(id(peer.sender.log))
 
     def split_wrongly(self: SubmissionLog, sequence: int, count: int) -> list[Piece]:
         if id(self) in doubted:
@@ -89,33 +98,40 @@ def _lose_on_reconnect() -> None:
             return [Piece(sequence, count, 1)]
         return split(self, sequence, count)
 
-    _plant(Clients, "greet", greet_again)
+    _plant(Clients, "_recognize", recognize_wrongly)
     _plant(SubmissionLog, "split", split_wrongly)
 
 
 def _reorder() -> None:
     """Every so often what was accepted last is delivered first."""
-    accept = Queue.accept
+    append = ReadyLine.append
+    count = 0
 
-    def accept_in_front(self: Queue, parked: Parked, count: int, first_id: int) -> None:
-        accept(self, parked, count, first_id)
-        if first_id % 3 == 0:
-            self.ready.rotate(1)
+    def append_in_front(self: ReadyLine, run: Run) -> None:
+        nonlocal count
+        append(self, run)
+        count += 1
+        if count % 3 == 0:
+            self._levels[run.asked.priority].rotate(1)
 
-    _plant(Queue, "accept", accept_in_front)
+    _plant(ReadyLine, "append", append_in_front)
 
 
 def _revive() -> None:
     """What is refused because the queue is full is queued all the same."""
-    refuse = Router._refuse
+    submit = Intake.submit
 
-    def refuse_and_keep(self: Router, parked: Parked, error: RefusedError) -> None:
-        refuse(self, parked, error)
-        queue = next(q for q in self.queues.values() if q.limits.refuses)
-        queue.accept(parked, parked.count, self._next_id)
-        self._next_id += parked.count
+    def submit_and_keep(self: Intake, queue: Queue, parked: Parked) -> None:
+        answers = len(self._answers)
+        submit(self, queue, parked)
+        if queue.limits.refuses and any(
+            isinstance(result, QueueFullError)
+            for _, _, _, result in self._answers[answers:]
+        ):
+            # For a sender that nobody knows, so that the answer goes nowhere.
+            self._accept(queue, replace(parked, sender=-1), parked.count)
 
-    _plant(Router, "_refuse", refuse_and_keep)
+    _plant(Intake, "submit", submit_and_keep)
 
 
 def _garble() -> None:
@@ -134,6 +150,61 @@ def _garble() -> None:
     _plant(Router, "submit", submit_elsewhere)
 
 
+def _confirm_early() -> None:
+    """Rows are confirmed at once, and written a moment later."""
+    progressed = Outflow.progressed
+    confirmed: set[int] = set()
+
+    def write_later(self: Journal, facts: Sequence[Fact]) -> int:
+        self._mark += 1
+        assert self._writer is not None
+        entry = self._mark, facts
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.1, self._writer.queue.put, entry)
+        rows = [f.row for f in facts if isinstance(f, Stored) and not f.is_kept]
+        loop.call_soon(self._on_progress, Progress(0, rows))
+        return self._mark
+
+    def progress_once(self: Outflow, progress: Progress) -> None:
+        rows = [row for row in progress.stored if row not in confirmed]
+        confirmed.update(rows)
+        written = max(progress.written, self._written)
+        progressed(self, replace(progress, written=written, stored=rows))
+
+    _plant(Journal, "write", write_later)
+    _plant(Outflow, "progressed", progress_once)
+
+
+def _skip_fsync() -> None:
+    """The disk is never asked to keep anything."""
+    run = JournalFile.run
+
+    def run_unsynced(
+        self: JournalFile,
+        statements: list[tuple[str, tuple[object, ...]]],
+        *,
+        is_synced: bool,
+    ) -> None:
+        del is_synced
+        run(self, statements, is_synced=False)
+
+    _plant(JournalFile, "run", run_unsynced)
+
+
+def _forget_attempts() -> None:
+    """Of an attempt that begins, what is written is what was before."""
+
+    def leased(self: Ledger, run: Run) -> None:
+        self.changed(run)
+
+    _plant(Ledger, "leased", leased)
+
+
+def _forget_acks() -> None:
+    """That a message is done is not written."""
+    _plant(Ledger, "settled", lambda *_: None)
+
+
 BUGS: Final[dict[str, Callable[[], None]]] = {
     "ack-early": _ack_early,
     "forget-requeue": _forget_requeue,
@@ -142,6 +213,10 @@ BUGS: Final[dict[str, Callable[[], None]]] = {
     "reorder": _reorder,
     "revive": _revive,
     "garble": _garble,
+    "confirm-early": _confirm_early,
+    "skip-fsync": _skip_fsync,
+    "forget-attempts": _forget_attempts,
+    "forget-acks": _forget_acks,
 }
 
 

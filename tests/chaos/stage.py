@@ -25,7 +25,7 @@ from pymule.errors import PymuleError
 from tests.chaos.history import Entry
 from tests.chaos.notes import read
 
-__all__ = ("ORDERED", "QUEUES", "Stage", "until")
+__all__ = ("ORDERED", "QUEUES", "SENDERS", "Stage", "until")
 
 QUEUES: Final = ("mule", "farm:line", "farm:crowd", "farm:small")
 ORDERED: Final = frozenset({"farm:line"})
@@ -112,12 +112,14 @@ class Stage:
         self.state_dir = state_dir or self.directory / "state"
         self.socket = self.directory / "s"
         # Where the senders connect.
-        self.front = self.directory / "p"
+        self.front = self.socket
         self.log = self.directory / "log"
         self.master_deaths: list[int] = []
         # Statuses of masters that ended though nobody killed them.
         self.exits: list[int] = []
         self.starts = 0
+        # How many had listened before the current one.
+        self._listened = 0
         self._saboteur = saboteur
         self._master: subprocess.Popen[bytes] | None = None
         self._senders: dict[str, subprocess.Popen[bytes]] = {}
@@ -151,8 +153,14 @@ class Stage:
         """Whether there is a daemon."""
         return self._master is not None and self._master.poll() is None
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether there is a daemon, and it has said that clients may come."""
+        return self.is_up and self._count("pymuled listens") > self._listened
+
     def launch(self) -> None:
         """Start a daemon, and do not wait."""
+        self._listened = self._count("pymuled listens")
         words = ["tests.chaos.saboteur", self._saboteur, "-c", str(self.config)]
         self._master = self._popen(words)
         self.starts += 1
@@ -206,6 +214,11 @@ class Stage:
             "zombies": len(zombies),
         }
 
+    def open_files(self) -> list[str]:
+        """Return what the descriptors of the daemon are, for who looks for a leak."""
+        links = Path(f"/proc/{self.master.pid}/fd").iterdir()
+        return sorted(f"{link.readlink()}".split(":")[0] for link in links)
+
     async def status(self) -> dict[str, list[dict[str, object]]]:
         """Ask the daemon; nothing if it does not answer."""
         client = Client(self.socket, name="status")
@@ -217,6 +230,11 @@ class Stage:
         return {k: v for k, v in answer.items() if isinstance(v, list)}
 
     # The senders
+
+    def start_senders(self, *, pause_s: float) -> None:
+        """Start all of them."""
+        for name in SENDERS:
+            self.start_sender(name, pause_s=pause_s)
 
     def start_sender(self, name: str, *, pause_s: float) -> None:
         """Start the process of that name, or the next one after it died."""

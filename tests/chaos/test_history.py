@@ -221,6 +221,22 @@ def test_a_refused_message_that_is_delivered_is_revived() -> None:
     assert Story().refused(1).done(1).report().breaches == {"revived": 1}
 
 
+def test_a_refusal_by_a_later_master_says_nothing_of_the_one_before() -> None:
+    story = Story().attempted(1).master_died()
+    story.entries.append(Refuse("a", 1, 1, "QueueFullError", story._tick()))
+
+    assert not story.done(1).report().breaches
+
+
+def test_what_was_finished_long_before_the_master_died_stays_finished() -> None:
+    story = Story().sent(1, 2).done(1)
+    story.now += 6 * 10**9
+    story.done(2).master_died()
+    story.done(1, attempt=2, pid=OTHER).done(2, attempt=2, pid=OTHER)
+
+    assert story.report().duplicated == [("a", 1)]
+
+
 def test_what_was_never_sent_is_unexpected() -> None:
     assert Story().sent(1).done(1).done(2).report().breaches == {"unexpected": 1}
 

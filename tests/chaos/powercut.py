@@ -1,0 +1,98 @@
+"""The power of the journal's disk is cut under load; nothing confirmed is lost.
+
+``python -m tests.chaos.powercut --cuts 200``
+
+Needs root, a loop device and ext4. The daemon is killed at the cut, as it would be, or
+lives on for a moment with a disk that fails: then it has to end by itself with 74, and
+what it confirms meanwhile would be lost and found out.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from typing import Final
+
+from tests.chaos.disk import PowerDisk, own_mounts, why_no_power_cut
+from tests.chaos.nemesis import Break, Fault
+from tests.chaos.stage import Stage, until
+from tests.chaos.verdict import Baseline, Outcome, conclude, tell
+
+__all__ = ("IO_ERROR", "cut_often", "main")
+
+IO_ERROR: Final = 74
+"""Exit status of a daemon whose journal cannot be written any more."""
+
+_LOAD_S: Final = 1.2
+_SETTLE_S: Final = 0.3
+
+
+async def cut_often(
+    cuts: int, seed: int, *, durability: str = "disk", saboteur: str = "none"
+) -> Outcome:
+    """Cut the power that often; return what became of the messages."""
+    draw = random.Random(seed)  # noqa: S311  (repeatable, keeps no secret)
+    outcome = Outcome({"cuts": cuts, "durability": durability, "seed": seed})
+    times: list[int] = []
+    with PowerDisk.plugged() as disk:
+        stage = Stage(durability, saboteur=saboteur, state_dir=disk.path / "state")
+        try:
+            await stage.start()
+            baseline = Baseline(stage)
+            stage.start_senders(pause_s=0.01)
+            for number in range(cuts):
+                await until(lambda: stage.is_serving, "the daemon listens")
+                await asyncio.sleep(_SETTLE_S + draw.uniform(0, _LOAD_S))
+                times.append(time.monotonic_ns())
+                disk.cut()
+                await _end(stage, outcome, is_killed=bool(number % 2))
+                times.append(time.monotonic_ns())
+                disk.turn_off()
+                disk.turn_on()
+                stage.launch()
+            await stage.stop_senders()
+            outcome.blows[Break.POWER_CUT] = cuts
+            await conclude(
+                stage,
+                outcome,
+                baseline,
+                faults=[Fault.KILL_MASTER, Break.POWER_CUT],
+                power_cuts=tuple(times),
+            )
+        finally:
+            stage.close()
+    return outcome
+
+
+async def _end(stage: Stage, outcome: Outcome, *, is_killed: bool) -> None:
+    """See the daemon end, killed or by itself."""
+    if is_killed:
+        stage.kill()
+        return
+    status = await stage.ended()
+    stage.master_deaths.append(time.monotonic_ns())
+    if status != IO_ERROR:
+        outcome.problems.append(f"after the cut pymuled ended with {status}")
+
+
+def main() -> int:
+    """Do as the command line says; return 0 if nothing was lost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.powercut")
+    parser.add_argument("--cuts", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--durability", choices=["process", "disk"], default="disk")
+    parser.add_argument("--saboteur", default="none", help="a bug to plant")
+    given = parser.parse_args()
+    if (reason := why_no_power_cut()) is not None:
+        sys.stderr.write(f"no power cut: {reason}\n")
+        return 77
+    own_mounts()
+    outcome = cut_often(
+        given.cuts, given.seed, durability=given.durability, saboteur=given.saboteur
+    )
+    return tell(asyncio.run(outcome))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The checker reports each planted bug, by the word for it: it can fail."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+import pytest
+
+from tests.chaos.programs import Ended, run_program
+from tests.chaos.saboteur import BUGS
+from tests.conftest import MS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180_000 * MS)]
+
+_CALM: Final = ("tests.chaos", "--duration", 2, "--faults", "")
+_KILLS: Final = ("tests.chaos", "--duration", 3, "--faults", "kill-mule")
+
+CASES: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
+    "ack-early": ("lost", _KILLS),
+    "forget-requeue": ("lost", _KILLS),
+    "lose-on-reconnect": ("lost", ("tests.chaos", "--duration", 2, "--faults", "cut")),
+    "deliver-twice": ("duplicated", _CALM),
+    "reorder": ("reordered", _CALM),
+    "revive": ("revived", _CALM),
+    "garble": ("unexpected", _CALM),
+    "confirm-early": ("lost", ("tests.chaos.kill9", "--kills", 4)),
+    "forget-attempts": ("duplicated", ("tests.chaos.kill9", "--kills", 4)),
+    "forget-acks": (
+        "duplicated",
+        ("tests.chaos.kill9", "--kills", 2, "--life", 4, 5),
+    ),
+    "skip-fsync": ("lost", ("tests.chaos.powercut", "--cuts", 2)),
+}
+"""By bug: the word, and the run that must find it."""
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Mapping[str, Future[Ended]]]:
+    """All runs, some at a time: each waits more than it works."""
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            bug: pool.submit(run_program, *words, "--saboteur", bug)  # type: ignore[arg-type]
+            for bug, (_, words) in CASES.items()
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+def test_each_bug_has_a_run_that_must_find_it() -> None:
+    assert set(CASES) == set(BUGS)
+
+
+@pytest.mark.parametrize("bug", CASES)
+def test_a_planted_bug_is_reported(runs: Mapping[str, Future[Ended]], bug: str) -> None:
+    word, _ = CASES[bug]
+
+    ended = runs[bug].result()
+
+    assert ended.breaches.get(word, 0) > 0, ended.output
+    assert ended.status == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [_CALM, _KILLS, ("tests.chaos.kill9", "--kills", 2)],
+    ids=["calm", "kills", "kill9"],
+)
+def test_without_a_bug_the_same_runs_report_nothing(words: tuple[str, object]) -> None:
+    run_program(*words).assert_good()  # type: ignore[arg-type]

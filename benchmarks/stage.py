@@ -7,13 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import psutil
 
+from benchmarks.disk import disk_folder
 from benchmarks.notes import COUNT, FOLDER, SCENARIO, Note, read_note, write_note
 
 __all__ = ("PeerError", "Stage", "cpu_seconds")
@@ -63,6 +66,13 @@ class Stage:
                 _kill_group(process)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
+            if "state" in vars(self):
+                shutil.rmtree(self.state, ignore_errors=True)
+
+    @cached_property
+    def state(self) -> Path:
+        """A folder on a disk, for what must outlive the processes of this round."""
+        return Path(tempfile.mkdtemp(prefix="bench-state-", dir=disk_folder()))
 
     def start(self, name: str, *words: str, is_quiet: bool = False) -> int:
         """Start a process, in a group of its own; return its pid.
@@ -116,12 +126,15 @@ class Stage:
 
     def wait_for_socket(self, path: Path, *, within: float = 30.0) -> None:
         """Block until somebody listens there; raises as :meth:`wait`."""
-        deadline = time.monotonic() + within
-        while not path.is_socket():
-            self._check_processes()
-            if time.monotonic() > deadline:
-                raise PeerError(f"no socket within {within:g} s")
-            time.sleep(0.01)
+        self._wait_until(path.is_socket, "socket", within)
+
+    def wait_for_file(self, pattern: str, *, within: float = 30.0) -> None:
+        """Block until a file of this name is there; raises as :meth:`wait`."""
+
+        def is_there() -> bool:
+            return any(self.folder.glob(pattern))
+
+        self._wait_until(is_there, f"file {pattern!r}", within)
 
     def note(self, name: str, **facts: object) -> None:
         """Leave a note for the processes of this round."""
@@ -133,6 +146,16 @@ class Stage:
         process.send_signal(signum)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
+
+    def _wait_until(
+        self, is_there: Callable[[], bool], what: str, within: float
+    ) -> None:
+        deadline = time.monotonic() + within
+        while not is_there():
+            self._check_processes()
+            if time.monotonic() > deadline:
+                raise PeerError(f"no {what} within {within:g} s")
+            time.sleep(0.01)
 
     def _check_processes(self) -> None:
         for name, process in self._processes.items():

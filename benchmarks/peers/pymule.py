@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from benchmarks.stage import Stage
 
-__all__ = ("NAME", "daemon", "start")
+__all__ = ("NAME", "daemon", "running_daemon", "start")
 
 NAME = "pymule"
 
@@ -30,8 +30,14 @@ def daemon(stage: Stage, *programs: str, signal_only: int = 0) -> Iterator[int]:
     mules += [f"--mule={_PROGRAMS}:{program}" for program in programs]
     if signal_only:
         mules.append(f"--app={_APP}")
-    words = ["-m", "pymule.cli.pymuled", *mules, "--socket", str(stage.socket)]
-    pid = stage.start("pymuled", sys.executable, *words)
+    with running_daemon(stage, *mules, "--socket", str(stage.socket)) as pid:
+        yield pid
+
+
+@contextmanager
+def running_daemon(stage: Stage, *words: str) -> Iterator[int]:
+    """Run ``pymuled`` with these words, which name the stage's socket; yield its pid."""
+    pid = stage.start("pymuled", sys.executable, "-m", "pymule.cli.pymuled", *words)
     try:
         stage.wait_for_socket(stage.socket)
         yield pid

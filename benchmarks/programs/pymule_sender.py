@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from time import monotonic, process_time
+from time import monotonic, perf_counter, process_time
 
 import uvloop
 
@@ -19,7 +19,7 @@ from benchmarks.notes import (
 )
 from pymule import flush, mule_msg
 
-__all__ = ("drip", "flood")
+__all__ = ("drip", "flood", "turns")
 
 
 async def flood() -> None:
@@ -48,6 +48,17 @@ async def drip() -> None:
     await flush()
 
 
+async def turns() -> None:
+    """Send one message, wait until it is confirmed, send the next."""
+    await _warm_up()
+    times = []
+    for _ in range(int(os.environ[COUNT])):
+        start = perf_counter()
+        await mule_msg(PAYLOAD)
+        times.append(perf_counter() - start)
+    note("measured", times=times)
+
+
 async def _warm_up() -> None:
     for _ in range(WARM_UP):
         await mule_msg(PAYLOAD, confirm=False)
@@ -56,4 +67,4 @@ async def _warm_up() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run({"flood": flood, "drip": drip}[sys.argv[1]]())
+    uvloop.run({"flood": flood, "drip": drip, "turns": turns}[sys.argv[1]]())

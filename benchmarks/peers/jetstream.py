@@ -1,0 +1,56 @@
+"""NATS JetStream on one server, from PyPI, with its own asyncio client."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.stage import PeerError, Stage
+
+__all__ = ("VARIANTS", "JetStream")
+
+_PROGRAM: Final = "benchmarks.programs.jetstream_pair"
+
+
+@dataclass(frozen=True, slots=True)
+class JetStream:
+    """One way to run it.
+
+    Attributes:
+        sync_interval: When it syncs a stream's files, as its own configuration has it.
+    """
+
+    NAME: str
+    sync_interval: str
+
+    @contextmanager
+    def start(self, stage: Stage, scenario: str) -> Iterator[int | None]:
+        """Start everything; a receiver does the same in each scenario."""
+        beside_python = Path(sys.executable).parent
+        server = shutil.which("nats-server", path=str(beside_python))
+        server = server or shutil.which("nats-server")
+        if server is None:
+            raise PeerError("no nats-server here; the extra 'bench' installs it")
+        config = stage.folder / "nats.conf"
+        config.write_text(
+            f"host: 127.0.0.1\nport: -1\nports_file_dir: {str(stage.folder)!r}\n"
+            f"jetstream {{ store_dir: {str(stage.state)!r},"
+            f" sync_interval: {self.sync_interval} }}\n"
+        )
+        pid = stage.start("nats", server, "-c", str(config))
+        stage.wait_for_file("nats-server_*.ports")
+        stage.start_python(_PROGRAM, "receive")
+        # The stream must be there before somebody publishes.
+        stage.wait("subscribed")
+        stage.start_python(_PROGRAM, scenario)
+        yield pid
+
+
+VARIANTS: Final = (
+    # Two minutes is its default.
+    JetStream("JetStream", "2m"),
+    JetStream("JetStream, sync always", "always"),
+)

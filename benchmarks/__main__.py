@@ -4,6 +4,7 @@ from typing import Final
 
 from benchmarks import (
     cli,
+    durable,
     idle,
     latency,
     locks,
@@ -19,6 +20,7 @@ BENCHMARKS: Final[dict[str, cli.Benchmark]] = {
     "throughput": throughput.answer,
     "latency": latency.answer,
     "recovery": recovery.answer,
+    "durable": durable.answer,
     "locks": locks.answer,
     "signals": signals.answer,
     "timers": timers.answer,

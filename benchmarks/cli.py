@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from benchmarks.peers import (
+    bare_file,
+    beanstalkd,
+    jetstream,
     pymule,
     pymule_def,
+    pymule_durable,
     queue,
     relay,
     uwsgi,
@@ -26,8 +30,12 @@ __all__ = ("Benchmark", "main", "question_of", "run")
 
 Benchmark = Callable[[Options], Answer]
 
-_PEERS: Final = tuple(
-    peer.NAME for peer in (pymule, pymule_def, uwsgi, uwsgi_yielding, queue, relay)
+_PEERS: Final = (
+    *(peer.NAME for peer in (pymule, pymule_def, uwsgi, uwsgi_yielding, queue, relay)),
+    *(peer.NAME for peer in pymule_durable.VARIANTS),
+    *(peer.NAME for peer in bare_file.VARIANTS),
+    *(peer.NAME for peer in beanstalkd.VARIANTS),
+    *(peer.NAME for peer in jetstream.VARIANTS),
 )
 _RESULTS: Final = Path(__file__).parent / "results"
 
@@ -64,7 +72,7 @@ def run(benchmarks: Mapping[str, Benchmark], words: Sequence[str]) -> int:
     path = asked.json or _default_path(asked, benchmarks)
     if path is not None:
         _write(path, around, answers, is_quick=options.is_quick)
-    return int(any(_failures(found) for found in answers))
+    return int(any(_failures(found.data) for found in answers))
 
 
 def question_of(doc: str | None) -> str:
@@ -135,10 +143,12 @@ def _write(
     print(f"written to {path}")
 
 
-def _failures(found: Answer) -> list[object]:
-    peers = found.data.get("peers", {})
+def _failures(data: Mapping[str, object]) -> list[object]:
+    peers, parts = data.get("peers", {}), data.get("parts", {})
     assert isinstance(peers, dict), "made by the benchmark"
-    failures = [found.data.get("failure"), *(one["failure"] for one in peers.values())]
+    assert isinstance(parts, dict), "made by the benchmark"
+    failures = [data.get("failure"), *(one["failure"] for one in peers.values())]
+    failures += [_failures(part) for part in parts.values()]
     return [failure for failure in failures if failure]
 
 

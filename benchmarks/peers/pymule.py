@@ -36,7 +36,7 @@ def daemon(stage: Stage, *programs: str, signal_only: int = 0) -> Iterator[int]:
 
 @contextmanager
 def running_daemon(stage: Stage, *words: str) -> Iterator[int]:
-    """Run ``pymuled`` with these words, which name the stage's socket; yield its pid."""
+    """Run ``pymuled`` with words that name the stage's socket; yield its pid."""
     pid = stage.start("pymuled", sys.executable, "-m", "pymule.cli.pymuled", *words)
     try:
         stage.wait_for_socket(stage.socket)

@@ -1,4 +1,4 @@
-"""pymule, with queues that keep their messages in memory, a journal, or a synced one."""
+"""pymule, with queues in memory, in a journal, and in one that is synced."""
 
 import json
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -62,19 +63,22 @@ async def receive() -> None:
 
 
 # ``Any``: the client is there only when the extra ``bench`` is.
-async def _stream() -> Any:  # noqa: ANN401
-    ports = next(Path(os.environ[FOLDER]).glob("nats-server_*.ports"))
-    url = importlib.import_module("json").loads(ports.read_text())["nats"][0]
-    client = await importlib.import_module("nats").connect(url)
+async def _stream() -> Any:
+    client = await importlib.import_module("nats").connect(_address())
     return client.jetstream()
 
 
-async def _publish(stream: Any, number: int) -> None:  # noqa: ANN401
+def _address() -> str:
+    ports = next(Path(os.environ[FOLDER]).glob("nats-server_*.ports"))
+    return str(json.loads(ports.read_text())["nats"][0])
+
+
+async def _publish(stream: Any, number: int) -> None:
     futures = [await stream.publish_async(_SUBJECT, PAYLOAD) for _ in range(number)]
     await asyncio.gather(*futures)
 
 
-async def _get(pull: Any, number: int) -> int:  # noqa: ANN401
+async def _get(pull: Any, number: int) -> int:
     size = 0
     while number:
         messages = await pull.fetch(min(_BATCH, number), timeout=_WITHIN_S)

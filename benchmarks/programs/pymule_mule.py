@@ -7,7 +7,7 @@ from time import monotonic, process_time
 from benchmarks.notes import COUNT, WARM_UP, latency_of, lateness_of, note
 from pymule import mule_get_msg, mule_id, receive
 
-__all__ = ("count", "hold", "listen", "wait")
+__all__ = ("count", "drain", "hold", "listen", "refuse", "wait")
 
 
 async def count() -> None:
@@ -20,6 +20,22 @@ async def count() -> None:
     for _ in range(number):
         size += len(await mule_get_msg())
     note("received", at=monotonic(), size=size, cpu_s=process_time() - cpu)
+    await asyncio.Event().wait()
+
+
+async def drain() -> None:
+    """Get what an earlier master left, and note when the first one is here."""
+    number = int(os.environ[COUNT])
+    size = len(await mule_get_msg())
+    note("first", at=monotonic())
+    for _ in range(number - 1):
+        size += len(await mule_get_msg())
+    note("received", at=monotonic(), size=size)
+    await asyncio.Event().wait()
+
+
+async def refuse() -> None:
+    """Never ask for a message, so that all of them stay in the queue."""
     await asyncio.Event().wait()
 
 

@@ -19,7 +19,7 @@ from benchmarks.notes import (
 )
 from pymule import flush, mule_msg
 
-__all__ = ("drip", "flood", "turns")
+__all__ = ("drip", "fill", "fill_apart", "flood", "turns")
 
 
 async def flood() -> None:
@@ -59,6 +59,22 @@ async def turns() -> None:
     note("measured", times=times)
 
 
+async def fill() -> None:
+    """Send all of them, and wait until they are confirmed; nobody takes them."""
+    for _ in range(int(os.environ[COUNT])):
+        await mule_msg(PAYLOAD, confirm=False)
+    await flush()
+    note("sent", at=monotonic())
+
+
+async def fill_apart() -> None:
+    """Do the same with messages that differ, so that no two travel in one batch."""
+    for at in range(int(os.environ[COUNT])):
+        await mule_msg(PAYLOAD, confirm=False, headers={"at": str(at)})
+    await flush()
+    note("sent", at=monotonic())
+
+
 async def _warm_up() -> None:
     for _ in range(WARM_UP):
         await mule_msg(PAYLOAD, confirm=False)
@@ -67,4 +83,11 @@ async def _warm_up() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run({"flood": flood, "drip": drip, "turns": turns}[sys.argv[1]]())
+    roles = {
+        "drip": drip,
+        "fill": fill,
+        "fill_apart": fill_apart,
+        "flood": flood,
+        "turns": turns,
+    }
+    uvloop.run(roles[sys.argv[1]]())

@@ -1,0 +1,200 @@
+"""How long is it from the start of a master to a million messages that wait for it?
+
+They were confirmed before the one before it was killed. What the journal takes of the
+disk is noted on the way; see docs/performance.md.
+"""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import monotonic
+from typing import Final
+
+import psutil
+
+from benchmarks import cli
+from benchmarks.disk import used_bytes
+from benchmarks.notes import PAYLOAD
+from benchmarks.peers.pymule import running_daemon
+from benchmarks.peers.pymule_durable import DISK, configuration
+from benchmarks.report import Answer, number, table
+from benchmarks.rounds import Options
+from benchmarks.stage import PeerError, Stage
+
+__all__ = ("Round", "answer")
+
+_SIDES: Final = {"in batches": "fill", "one by one": "fill_apart"}
+_MESSAGES: Final = 1_000_000
+_QUICK_MESSAGES: Final = 20_000
+_ROUNDS: Final = 3
+_QUICK_ROUNDS: Final = 1
+# Slower than this by far hangs.
+_SLOWEST_PER_S: Final = 2_000
+_LOOK_S: Final = 0.02
+_SETTLED_S: Final = 2.0
+_SETTLES_WITHIN_S: Final = 20.0
+_MEGA: Final = 1e6
+_BUDGET_S: Final = 5
+_COLUMNS: Final = {
+    "first start s": "first_start_s",
+    "start s": "start_s",
+    "to first message s": "first_message_s",
+    "drained/s": "drained_per_s",
+    "master MB": "master_mb",
+    "filled MB": "filled_mb",
+    "peak MB": "peak_mb",
+    "done MB": "done_mb",
+    "stopped MB": "stopped_mb",
+}
+
+_FORMS: Final = {
+    "first_start_s": ".2f",
+    "start_s": ".2f",
+    "first_message_s": ".2f",
+    "drained_per_s": ",.0f",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round; megabytes are of the disk, but for the master's memory.
+
+    Attributes:
+        first_start_s: From starting a master that finds nothing to its socket.
+        start_s: From starting the second master to its socket.
+        first_message_s: From then to the first message in a mule.
+        filled_mb: When all were confirmed.
+        peak_mb: The most that was seen.
+        done_mb: When all were done and nothing changed any more.
+        stopped_mb: When the master was stopped.
+    """
+
+    messages: int
+    first_start_s: float
+    start_s: float
+    first_message_s: float
+    drained_per_s: float
+    master_mb: float
+    filled_mb: float
+    peak_mb: float
+    done_mb: float
+    stopped_mb: float
+
+
+def answer(options: Options) -> Answer:
+    """Measure."""
+    sides = _SIDES if options.wants(DISK) else {}
+    rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
+    usual = _QUICK_MESSAGES if options.is_quick else _MESSAGES
+    count = options.messages or usual
+    found: dict[str, list[Round]] = {name: [] for name in sides}
+    failure = None
+    try:
+        for at in range(rounds):
+            for name, role in sides.items():
+                print(f"  round {at + 1} of {rounds}: {name}", file=sys.stderr)
+                found[name].append(_round(role, count))
+    except PeerError as exc:
+        failure = f"did not run: {exc}"
+    budget = f"The budget of a start with a million is {_BUDGET_S} s."
+    lines = (failure,) if failure is not None else (*_table(found), "", budget)
+    data = {
+        "messages": count,
+        "failure": failure,
+        "sides": {name: list(map(asdict, played)) for name, played in found.items()},
+    }
+    return Answer("durable_backlog", cli.question_of(__doc__), lines, data)
+
+
+def _round(role: str, count: int) -> Round:
+    within = 30 + count / _SLOWEST_PER_S
+    # Room for all, whatever the bounds are by default.
+    room = {"max_messages": 2 * count, "max_bytes": 2**32}
+    with Stage("backlog", count) as stage, _peak_of(stage.state) as peak:
+        refusing, draining = (
+            configuration(stage, DISK.durability, program, **room)
+            for program in ("refuse", "drain")
+        )
+        began = monotonic()
+        with running_daemon(stage, "-c", str(refusing)):
+            first_start_s = monotonic() - began
+            stage.start_python("benchmarks.programs.pymule_sender", role)
+            stage.wait("sent", within=within, step=0.1)
+            filled = used_bytes(stage.state)
+            stage.stop("pymuled", signal.SIGKILL)
+        # A killed master leaves it behind, and what is waited for is the next one's.
+        stage.socket.unlink(missing_ok=True)
+        began = monotonic()
+        with running_daemon(stage, "-c", str(draining)) as pid:
+            started = monotonic()
+            master = psutil.Process(pid).memory_info().rss
+            first = number(stage.wait("first", within=within), "at")
+            received = stage.wait("received", within=within, step=0.1)
+            done = _settled(stage.state)
+            stage.stop("pymuled", signal.SIGTERM)
+        if number(received, "size") != count * len(PAYLOAD):
+            raise PeerError(f"{received['size']} bytes came of {count} messages")
+        return Round(
+            messages=count,
+            first_start_s=first_start_s,
+            start_s=started - began,
+            first_message_s=first - began,
+            drained_per_s=count / (number(received, "at") - first),
+            master_mb=master / _MEGA,
+            filled_mb=filled / _MEGA,
+            peak_mb=max(peak) / _MEGA,
+            done_mb=done / _MEGA,
+            stopped_mb=used_bytes(stage.state) / _MEGA,
+        )
+
+
+@contextmanager
+def _peak_of(folder: Path) -> Iterator[list[int]]:
+    """Look at the size of *folder* all the time; yield a list with the greatest."""
+    greatest = [0]
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(_LOOK_S):
+            greatest[0] = max(greatest[0], used_bytes(folder))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield greatest
+    finally:
+        is_over.set()
+        looking.join()
+
+
+def _settled(folder: Path) -> int:
+    """Return the size of *folder* once it did not change for a while."""
+    size, since = used_bytes(folder), monotonic()
+    deadline = since + _SETTLES_WITHIN_S
+    while (now := monotonic()) < deadline and now - since < _SETTLED_S:
+        time.sleep(_LOOK_S)
+        if (found := used_bytes(folder)) != size:
+            size, since = found, now
+    return size
+
+
+def _table(found: Mapping[str, list[Round]]) -> tuple[str, ...]:
+    heads = ("", "rounds", *_COLUMNS)
+    rows = []
+    for name, played in found.items():
+        cells = []
+        for column in _COLUMNS.values():
+            values = [float(asdict(one)[column]) for one in played]
+            cells.append(f"{median(values):{_FORMS.get(column, ',.1f')}}")
+        rows.append((name, str(len(played)), *cells))
+    return table(heads, rows)
+
+
+if __name__ == "__main__":
+    cli.main({"durable_backlog": answer})

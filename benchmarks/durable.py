@@ -46,6 +46,7 @@ _SIDES: Final = tuple(
         (beanstalkd.SYNCED, 10_000, "a power cut"),
         (jetstream.LAZY, 50_000, "kill -9 of all"),
         (jetstream.SYNCED, 10_000, "a power cut"),
+        (jetstream.BATCHED, 50_000, "a power cut"),
     )
 )
 _QUICK: Final = 20

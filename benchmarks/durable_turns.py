@@ -30,7 +30,8 @@ _PEERS: Final[tuple[Peer, ...]] = (
     *bare_file.VARIANTS,
     *pymule_durable.VARIANTS,
     *beanstalkd.VARIANTS,
-    *jetstream.VARIANTS,
+    jetstream.LAZY,
+    jetstream.SYNCED,
 )
 _MESSAGES: Final = 5_000
 _QUICK_MESSAGES: Final = 500

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.stage import PeerError, Stage
 
-__all__ = ("LAZY", "SYNCED", "VARIANTS", "JetStream")
+__all__ = ("BATCHED", "LAZY", "SYNCED", "VARIANTS", "JetStream")
 
 _PROGRAM: Final = "benchmarks.programs.jetstream_pair"
 
@@ -21,10 +21,13 @@ class JetStream:
 
     Attributes:
         sync_interval: When it syncs a stream's files, as its own configuration has it.
+        is_at_its_best: Whether a flood is one of atomic batches, into a log; else it is
+            one of messages, into a queue, from which those that are done are removed.
     """
 
     NAME: str
     sync_interval: str
+    is_at_its_best: bool = False
 
     @contextmanager
     def start(self, stage: Stage, scenario: str) -> Iterator[int | None]:
@@ -42,14 +45,19 @@ class JetStream:
         )
         pid = stage.start("nats", server, "-c", str(config))
         stage.wait_for_file("nats-server_*.ports")
-        stage.start_python(_PROGRAM, "receive")
+        retention = "limits" if self.is_at_its_best else "workqueue"
+        stage.start_python(_PROGRAM, "receive", retention)
         # The stream must be there before somebody publishes.
         stage.wait("subscribed")
-        stage.start_python(_PROGRAM, scenario)
+        role = f"{scenario}_batches" if self.is_at_its_best else scenario
+        stage.start_python(_PROGRAM, role)
         yield pid
 
 
 # Its default is to sync after two minutes.
 LAZY: Final = JetStream("JetStream", "2m")
 SYNCED: Final = JetStream("JetStream, sync always", "always")
-VARIANTS: Final = (LAZY, SYNCED)
+BATCHED: Final = JetStream(
+    "JetStream, sync always, batches", "always", is_at_its_best=True
+)
+VARIANTS: Final = (LAZY, SYNCED, BATCHED)

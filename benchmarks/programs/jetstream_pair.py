@@ -13,16 +13,18 @@ import uvloop
 
 from benchmarks.notes import COUNT, FOLDER, PAYLOAD, WARM_UP, note, wait_for
 
-__all__ = ("flood", "receive", "turns")
+__all__ = ("flood", "flood_batches", "receive", "turns")
 
 _SUBJECT: Final = "bench"
 _BATCH: Final = 500
+# The most that the server takes in one.
+_ATOMIC: Final = 1000
 _WITHIN_S: Final = 60.0
 
 
 async def flood() -> None:
     """Publish as fast as it goes; as many as its client allows are unacknowledged."""
-    stream = await _stream()
+    stream = (await _connect()).jetstream()
     await _publish(stream, WARM_UP)
     await asyncio.to_thread(wait_for, "go")
     cpu, start = process_time(), monotonic()
@@ -30,9 +32,23 @@ async def flood() -> None:
     note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
 
 
+async def flood_batches() -> None:
+    """Publish atomic batches; the next one is under way while one is committed.
+
+    The server syncs once for all of a batch. The client has no function for them, but
+    headers are all that they are.
+    """
+    client = await _connect()
+    await _publish(client.jetstream(), WARM_UP)
+    await asyncio.to_thread(wait_for, "go")
+    cpu, start = process_time(), monotonic()
+    await _publish_batches(client, int(os.environ[COUNT]))
+    note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
+
+
 async def turns() -> None:
     """Publish one, wait for its acknowledgement, publish the next."""
-    stream = await _stream()
+    stream = (await _connect()).jetstream()
     await _publish(stream, WARM_UP)
     await asyncio.to_thread(wait_for, "go")
     times = []
@@ -43,11 +59,15 @@ async def turns() -> None:
     note("measured", times=times)
 
 
-async def receive() -> None:
+async def receive(retention: str) -> None:
     """Pull batches, and acknowledge each message once it is handled."""
-    stream = await _stream()
+    stream = (await _connect()).jetstream()
     await stream.add_stream(
-        name=_SUBJECT, subjects=[_SUBJECT], storage="file", retention="workqueue"
+        name=_SUBJECT,
+        subjects=[_SUBJECT],
+        storage="file",
+        retention=retention,
+        allow_atomic=True,
     )
     config = importlib.import_module("nats.js.api").ConsumerConfig(
         ack_policy="explicit", max_ack_pending=10 * _BATCH
@@ -63,9 +83,8 @@ async def receive() -> None:
 
 
 # ``Any``: the client is there only when the extra ``bench`` is.
-async def _stream() -> Any:
-    client = await importlib.import_module("nats").connect(_address())
-    return client.jetstream()
+async def _connect() -> Any:
+    return await importlib.import_module("nats").connect(_address())
 
 
 def _address() -> str:
@@ -76,6 +95,26 @@ def _address() -> str:
 async def _publish(stream: Any, number: int) -> None:
     futures = [await stream.publish_async(_SUBJECT, PAYLOAD) for _ in range(number)]
     await asyncio.gather(*futures)
+
+
+async def _publish_batches(client: Any, number: int) -> None:
+    async with asyncio.TaskGroup() as commits:
+        committing: asyncio.Task[None] | None = None
+        for start in range(0, number, _ATOMIC):
+            size = min(_ATOMIC, number - start)
+            headers = {"Nats-Batch-Id": str(start)}
+            for at in range(1, size):
+                headers["Nats-Batch-Sequence"] = str(at)
+                await client.publish(_SUBJECT, PAYLOAD, headers=headers)
+            headers |= {"Nats-Batch-Sequence": str(size), "Nats-Batch-Commit": "1"}
+            if committing is not None:
+                await committing
+            committing = commits.create_task(_commit(client, headers))
+
+
+async def _commit(client: Any, headers: dict[str, str]) -> None:
+    answer = await client.request(_SUBJECT, PAYLOAD, headers=headers, timeout=_WITHIN_S)
+    assert "error" not in json.loads(answer.data), answer.data
 
 
 async def _get(pull: Any, number: int) -> int:
@@ -90,4 +129,6 @@ async def _get(pull: Any, number: int) -> int:
 
 
 if __name__ == "__main__":
-    uvloop.run({"flood": flood, "turns": turns, "receive": receive}[sys.argv[1]]())
+    senders = {"flood": flood, "flood_batches": flood_batches, "turns": turns}
+    role = sys.argv[1]
+    uvloop.run(receive(sys.argv[2]) if role == "receive" else senders[role]())

@@ -8,6 +8,11 @@ PIP    := $(PY) -m pip install --quiet --disable-pip-version-check \
 OLD := pymule needs Python 3.11 or newer with its venv module (on Debian: \
 	apt install python3-venv). To choose another: make PYTHON=python3.12
 
+# Debian's package, beside Python: nothing is installed and no service starts. Root may
+# bring the lists of packages up to date; others use those that are here.
+UNPACK := { test "$$(id -u)" != 0 || apt-get -qq update; } && cd .venv \
+	&& apt-get -qq download beanstalkd && dpkg -x beanstalkd_*.deb beanstalkd
+
 .PHONY: help
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -64,6 +69,7 @@ check: lint types cover  ## What CI runs: lint, types and all tests with their c
 .PHONY: bench
 bench: $(STAMP)  ## Measure against the peers (compiles uWSGI the first time)
 	$(PIP) --editable '.[bench]'
+	@command -v beanstalkd >/dev/null || test -e .venv/beanstalkd || $(UNPACK) || echo "no beanstalkd: it is left out"
 	$(PY) -m benchmarks
 
 .PHONY: clean

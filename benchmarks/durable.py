@@ -43,9 +43,9 @@ _SIDES: Final = tuple(
         (uwsgi, 500_000, "nothing"),
         (beanstalkd.MEMORY, 100_000, "a worker's death"),
         (beanstalkd.BINLOG, 100_000, "a power cut, 50 ms before it lost"),
-        (beanstalkd.SYNCED, 10_000, "a power cut"),
+        (beanstalkd.SYNCED, 5_000, "a power cut"),
         (jetstream.LAZY, 50_000, "kill -9 of all"),
-        (jetstream.SYNCED, 10_000, "a power cut"),
+        (jetstream.SYNCED, 5_000, "a power cut"),
         (jetstream.BATCHED, 50_000, "a power cut"),
     )
 )

@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.cli import run
+from benchmarks.disk import disk_folder, file_system, used_bytes
 from benchmarks.idle import wakeups
-from benchmarks.peers import pymule, uwsgi
+from benchmarks.peers import beanstalkd, pymule, uwsgi
 from benchmarks.report import percentile, ratios, table
 from benchmarks.rounds import play
 from benchmarks.stage import PeerError, Stage
@@ -99,6 +100,57 @@ def test_wake_ups_are_counted_for_the_master_and_its_mules(tmp_path: Path) -> No
         "master": 1,
         "8 mules together": 1,
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", ["pymule, memory", "write + fdatasync, appended"])
+def test_each_confirm_is_timed(peer: str, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    words = ["--messages", "20", "--rounds", "1", "--peers", peer]
+
+    status = run(BENCHMARKS, ["durable", *words, "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]["durable"]
+    turns = written["parts"]["durable_turns"]["peers"]
+    assert status == 0
+    assert " on " in written["file_system"]
+    assert [one["messages"] for one in turns[peer]["rounds"]] == [20]
+
+
+def test_state_is_kept_on_a_disk_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYMULE_BENCH_DISK", "/dev/shm")  # noqa: S108  (nothing is made)
+
+    with pytest.raises(OSError, match="no disk at /dev/shm"):
+        disk_folder()
+
+
+def test_a_file_system_is_named_with_its_device() -> None:
+    assert file_system(Path("/proc/self")) == "proc on proc"
+
+
+def test_all_that_is_below_a_folder_takes_room(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    before = used_bytes(tmp_path)
+
+    (tmp_path / "inner" / "file").write_bytes(bytes(4096))
+
+    assert used_bytes(tmp_path) >= before + 4096
+
+
+def test_a_missing_beanstalkd_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "figures.json"
+    words = ["--messages", "1", "--rounds", "1", "--peers", beanstalkd.SYNCED.NAME]
+    monkeypatch.setattr("shutil.which", lambda *_args, **_keywords: None)
+
+    status = run(BENCHMARKS, ["durable", *words, "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]["durable"]
+    assert status == 1
+    assert written["peers"][beanstalkd.SYNCED.NAME]["failure"].startswith(
+        "did not run: no beanstalkd here"
+    )
 
 
 def test_a_sleep_is_counted_as_a_wake_up() -> None:

@@ -1,5 +1,6 @@
 """Which ids of senders a queue has seen lately, so that no message comes in twice."""
 
+import math
 from collections import OrderedDict
 from typing import Final
 
@@ -34,8 +35,9 @@ class SeenIds:
             if seen[oldest][1] + self.window_s > now:
                 break
             del seen[oldest]
-        found = seen.get(message_id)
-        return found[0] if found else None
+        message, at = seen.get(message_id, _NEVER)
+        # Its own age counts, too: what waited for room stands behind younger ones.
+        return message if at + self.window_s > now else None
 
     def add(self, message_id: str, message: MessageId, now: float) -> None:
         """Remember that *message* came with *message_id*."""
@@ -44,6 +46,10 @@ class SeenIds:
         while len(self._seen) > self._max_count:
             self._seen.popitem(last=False)
 
-    def forget(self, message_id: str) -> None:
-        """The message did not come in after all."""
-        self._seen.pop(message_id, None)
+    def forget(self, message_id: str, message: MessageId) -> None:
+        """*message* did not come in after all."""
+        if self._seen.get(message_id, _NEVER)[0] == message:
+            del self._seen[message_id]
+
+
+_NEVER: Final = None, -math.inf

@@ -29,8 +29,8 @@ class _Storing:
     due_at: float | None
     # Sender and first sequence, of those who sent it again, too.
     senders: list[tuple[SenderId, int]] = field(default_factory=list)
-    # Refusals of messages behind these in the same submit: answers keep their order.
-    refusals: list[Answer] = field(default_factory=list)
+    # Those to messages behind these: for one target answers keep their order.
+    answers_behind: list[Answer] = field(default_factory=list)
 
 
 class Intake:
@@ -48,8 +48,8 @@ class Intake:
         # Where a sender's messages wait for room.
         self._parked_of: dict[SenderId, dict[Queue, None]] = {}
         self._storing: dict[int, _Storing] = {}
-        # The last sequence, and the row, of what is being written for a sender.
-        self._tails: dict[SenderId, tuple[int, int]] = {}
+        # The last row that is being written for a sender and a target.
+        self._tails: dict[tuple[SenderId, str], int] = {}
         # By queue and message_id: the row that is being written.
         self._rows: dict[tuple[str, str], int] = {}
 
@@ -66,13 +66,15 @@ class Intake:
         if not queue.waiting:
             return
         if queue.limits.refuses:
-            self.refuse(queue.waiting.pop(), _full(queue))
+            self.refuse(queue.waiting.pop(), queue.name, _full(queue))
         else:
             self._parked_of.setdefault(parked.sender, {})[queue] = None
 
     def sender_gone(self, sender: SenderId) -> None:
         """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
-        self._tails.pop(sender, None)
+        for storing in self._storing.values():
+            behind = storing.answers_behind
+            storing.answers_behind = [a for a in behind if a[0] != sender]
         for queue in self._parked_of.pop(sender, {}):
             kept = [parked for parked in queue.waiting if parked.sender != sender]
             queue.waiting.clear()
@@ -93,16 +95,17 @@ class Intake:
             else:
                 waiting.popleft()
 
-    def refuse(self, parked: Parked, error: RefusedError) -> None:
+    def refuse(self, parked: Parked, target: str, error: RefusedError) -> None:
         """Tell the sender why not."""
-        answer = parked.sender, parked.sequence, parked.count, error
-        end, row = self._tails.get(parked.sender, (0, 0))
-        storing = self._storing.get(row)
-        if storing is None or end != parked.sequence:
+        self._answer(target, (parked.sender, parked.sequence, parked.count, error))
+
+    def _answer(self, target: str, answer: Answer) -> None:
+        """Answer at once, or behind what is being written for that sender."""
+        row = self._tails.get((answer[0], target))
+        if row is None:
             self._answers.append(answer)
-            return
-        self._tails[parked.sender] = end + parked.count, row
-        storing.refusals.append(answer)
+        else:
+            self._storing[row].answers_behind.append(answer)
 
     # What a journal says
 
@@ -114,11 +117,15 @@ class Intake:
             run.queue.storing -= run.count
             for sender, sequence in storing.senders:
                 self._answers.append((sender, sequence, run.count, run.first_id))
-            self._answers += storing.refusals
+            self._answers += storing.answers_behind
             self._places.enter(run, storing.due_at)
 
-    def not_stored(self, rows: Iterable[int], error: RefusedError) -> None:
-        """The *rows* cannot be written: it is as if they had never come."""
+    def not_stored(self, rows: Iterable[int], error: RefusedError) -> list[Queue]:
+        """The *rows* cannot be written; return the queues that have room again.
+
+        It is as if they had never come.
+        """
+        queues: dict[Queue, None] = {}
         for row in rows:
             storing = self._end(row)
             run = storing.run
@@ -126,20 +133,27 @@ class Intake:
             queue.storing -= run.count
             queue.accepted -= run.count
             if run.asked.message_id is not None:
-                queue.seen.forget(run.asked.message_id)
+                queue.seen.forget(run.asked.message_id, run.message)
             # Nothing is to be said of a row that is not there.
             run.batch.row = 0
             queue.settle(run)
             for sender, sequence in storing.senders:
                 self._answers.append((sender, sequence, run.count, error))
-            self._answers += storing.refusals
-            self.admit(queue)
+            self._answers += storing.answers_behind
+            queues[queue] = None
+        return list(queues)
 
     def _end(self, row: int) -> _Storing:
         storing = self._storing.pop(row)
+        tail = storing.senders[0][0], storing.run.queue.name
+        if self._tails[tail] == row:
+            del self._tails[tail]
         message_id = storing.run.asked.message_id
         if message_id is not None:
-            del self._rows[storing.run.queue.name, message_id]
+            known = storing.run.queue.name, message_id
+            # Unless its window was over before it was written, and another one came.
+            if self._rows[known] == row:
+                del self._rows[known]
         return storing
 
     # One at a time
@@ -156,7 +170,7 @@ class Intake:
             return 0
         # Waiting would never end.
         error = QueueFullError(queue.name, queue.limits.max_bytes, "bytes")
-        self.refuse(parked.first_one(), error)
+        self.refuse(parked.first_one(), queue.name, error)
         return 1
 
     def _is_known(self, queue: Queue, parked: Parked) -> bool:
@@ -168,7 +182,7 @@ class Intake:
         queue.deduplicated += 1
         row = self._rows.get((queue.name, message_id))
         if row is None:
-            self._answers.append((parked.sender, parked.sequence, 1, found))
+            self._answer(queue.name, (parked.sender, parked.sequence, 1, found))
         else:
             self._storing[row].senders.append((parked.sender, parked.sequence))
             self._answers.append((parked.sender, parked.sequence, 1, None))
@@ -192,7 +206,7 @@ class Intake:
         )
         sender = parked.sender, parked.sequence
         self._storing[row] = _Storing(run, parked.due_at, [sender])
-        self._tails[parked.sender] = parked.sequence + count, row
+        self._tails[parked.sender, queue.name] = row
         if message_id is not None:
             self._rows[queue.name, message_id] = row
         self._answers.append((*sender, count, None))

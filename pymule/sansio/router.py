@@ -111,7 +111,7 @@ class Router:
         queue = self.queues[name]
         queue.is_closed = True
         while queue.waiting:
-            self._intake.refuse(queue.waiting.popleft(), self._unknown(name))
+            self._intake.refuse(queue.waiting.popleft(), name, self._unknown(name))
         self._forget_if_done(queue)
         return queue.count
 
@@ -146,7 +146,7 @@ class Router:
         )
         queue = self.queues.get(target)
         if queue is None or queue.is_closed:
-            self._intake.refuse(parked, self._unknown(target))
+            self._intake.refuse(parked, target, self._unknown(target))
             return
         self._intake.submit(queue, parked)
 
@@ -158,7 +158,7 @@ class Router:
         """Refuse, for *error*, all that waits for room anywhere."""
         for queue in self.queues.values():
             while queue.waiting:
-                self._intake.refuse(queue.waiting.popleft(), error)
+                self._intake.refuse(queue.waiting.popleft(), queue.name, error)
 
     def room_made(self, queue: Queue) -> None:
         """Messages left *queue* otherwise than by a mule's doing."""
@@ -181,7 +181,8 @@ class Router:
 
     def not_stored(self, rows: Iterable[int], error: RefusedError) -> None:
         """The *rows* cannot be written: it is as if they had never come."""
-        self._intake.not_stored(rows, error)
+        for queue in self._intake.not_stored(rows, error):
+            self.room_made(queue)
 
     # Alarms
 

@@ -35,6 +35,11 @@ class KeyOrder:
         """Whether *run* is the message of *key* that is on its way."""
         return self._on_its_way.get(key) == run.first_id
 
+    def hold(self, run: Run, key: str) -> None:
+        """*run* was on its way before its master died, and comes first."""
+        self._lines.setdefault(key, deque())
+        self._on_its_way.setdefault(key, run.first_id)
+
     def admit(self, run: Run, key: str) -> tuple[Run | None, Run | None]:
         """Take *run* in; return its first message if that may go, and what waits."""
         line = self._lines.get(key)

@@ -37,6 +37,11 @@ class Places:
         else:
             self._line_up(run)
 
+    def hold_key(self, run: Run) -> None:
+        """Let nothing pass *run*, if it was tried before and has a key."""
+        if run.attempts and run.asked.key is not None:
+            run.queue.keys.hold(run, run.asked.key)
+
     def requeue(self, run: Run) -> None:
         """*run* was with a mule, or waited for its next attempt: it is ready again."""
         queue = run.queue
@@ -96,10 +101,8 @@ class Places:
         if run is None:
             return
         self._fetch(run)
-        key = run.asked.key
         if run.attempts:
             run.queue.redelivered += run.count
-        if run.attempts and (key is None or run.queue.keys.holds(run, key)):
             self.requeue(run)
         else:
             self._line_up(run)
@@ -132,10 +135,10 @@ class Places:
 
     def _line_up(self, run: Run) -> None:
         key = run.asked.key
-        if key is None:
+        if key is None or run.queue.keys.holds(run, key):
             self._ready(run)
-            return
-        self._start(*run.queue.keys.admit(run, key))
+        else:
+            self._start(*run.queue.keys.admit(run, key))
 
     def _start(self, first: Run | None, rest: Run | None) -> None:
         """Let *first* go; *rest* waits behind it."""

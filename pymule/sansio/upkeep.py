@@ -13,7 +13,7 @@ from pymule.sansio.body import JsonObject
 from pymule.sansio.delivery import Bury, DeadLetter, DeadReason, DeliveryPolicy
 from pymule.sansio.options import read_options
 from pymule.sansio.queue import Keeping, Limits, Queue
-from pymule.sansio.record import Durability, Recovered, Share, StoredRow
+from pymule.sansio.record import Durability, Recovered, Share, Stored, StoredRow
 from pymule.sansio.router import Router
 from pymule.sansio.run import Parked, Place, Run
 from pymule.sansio.target import MessageId
@@ -135,20 +135,22 @@ class Upkeep:
         parked = Parked(0, 0, batch, 0, 1, letter.options, asked, now)
         if not queue.room_for(parked):
             raise QueueFullError(name, queue.limits.max_messages)
-        self.purge_dead([letter])
         run = queue.accept(parked, 1, letter.id)
         if queue.keeping.durability is not Durability.MEMORY:
             self._router.ledger.keep(run)
+        # After that, so that no moment is without it.
+        self.purge_dead([letter])
         self._router.places.enter(run)
 
     def purge_dead(self, letters: Iterable[DeadLetter]) -> int:
         """Forget dead letters for good; return how many were there."""
         gone, kept = 0, []
-        for letter in letters:
-            queue = self._router.queues[letter.queue]
-            if queue.dead.get(letter.id) is None:
+        for letter in list(letters):
+            queue = self._router.queues.get(letter.queue)
+            if queue is None or queue.dead.get(letter.id) is None:
                 continue
             queue.dead.remove(letter.id)
+            self._router.room_made(queue)
             gone += 1
             if letter.is_kept:
                 kept.append(int(letter.id))
@@ -167,19 +169,23 @@ class Upkeep:
         router.next_id = max(router.next_id, recovered.next_id)
         router.ledger.next_row = recovered.next_row
         recovery = Recovery()
-        # A message that was taken out of its batch has a young row, and an old id.
-        for row in sorted(recovered.rows, key=lambda row: row.stored.first_id):
-            self._take_back(row, recovery, now)
         for letter in recovered.dead:
-            queue = self._queue(letter.queue)
-            gone = queue.dead.add(letter)
+            gone = self._queue(letter.queue).dead.add(letter)
             if gone:
                 router.ledger.dead_gone(tuple(gone))
+        found = self._take_back(recovered.rows)
+        for run, _ in found:
+            router.places.hold_key(run)
+        for run, due_at in found:
+            self._go_on(run, due_at, recovery, now)
         for seen in recovered.seen:
-            queue = self._queue(seen.queue)
-            queue.seen.add(seen.message_id, MessageId(seen.id), seen.at)
+            if seen.queue in router.queues:
+                ids = router.queues[seen.queue].seen
+                ids.add(seen.message_id, MessageId(seen.id), seen.at)
         for name in recovered.paused & router.queues.keys():
             router.queues[name].is_paused = True
+        for queue in list(router.queues.values()):
+            router.room_made(queue)
         return recovery
 
     def _queue(self, name: str) -> Queue:
@@ -190,27 +196,29 @@ class Upkeep:
             queue.is_closed = True
         return queue
 
-    def _take_back(self, row: StoredRow, recovery: Recovery, now: float) -> None:
-        stored = row.stored
-        queue = self._queue(stored.queue)
-        batch = Batch(stored.count, stored.payload)
-        batch.row = stored.row
-        batch.unsettled = count = sum(share.count for share in row.shares)
-        queue.charge(batch)
-        queue.count += count
-        queue.accepted += count
-        asked = read_options(stored.options)
-        for share in row.shares:
-            first = share.first_id - stored.first_id
-            run = Run(queue, batch, first, share.count, share.first_id)
-            run.options, run.asked, run.at = stored.options, asked, stored.accepted_at
-            run.attempts, run.crashes = share.attempts, share.crashes
-            run.errors = share.errors
-            if asked.ttl is not None:
-                run.expires_at = run.at + asked.ttl
-            self._go_on(run, share, recovery, now)
+    def _take_back(self, rows: Iterable[StoredRow]) -> list[tuple[Run, float | None]]:
+        """Return the messages of *rows* in the order of their ids, and when due."""
+        found = []
+        for row in rows:
+            stored = row.stored
+            queue = self._queue(stored.queue)
+            batch = Batch(stored.count, stored.payload)
+            batch.row = stored.row
+            batch.unsettled = count = sum(share.count for share in row.shares)
+            queue.charge(batch)
+            queue.count += count
+            queue.accepted += count
+            found += [
+                (_run_of(queue, batch, stored, share), share.due_at)
+                for share in row.shares
+            ]
+        # A message that was taken out of its batch has a young row, and an old id.
+        found.sort(key=lambda item: item[0].first_id)
+        return found
 
-    def _go_on(self, run: Run, share: Share, recovery: Recovery, now: float) -> None:
+    def _go_on(
+        self, run: Run, due_at: float | None, recovery: Recovery, now: float
+    ) -> None:
         queue, places = run.queue, self._router.places
         if run.expires_at is not None and run.expires_at <= now:
             recovery.expired += run.count
@@ -227,14 +235,26 @@ class Upkeep:
                 places.bury(run.cut(offset, 1), Bury(DeadReason.ATTEMPTS), now)
             return
         recovery.queued += run.count
-        is_due = share.due_at is None or share.due_at <= now
-        places.enter(run, None if is_due else share.due_at)
+        is_due = due_at is None or due_at <= now
+        places.enter(run, None if is_due else due_at)
 
 
 _MASTER_DIED: JsonObject = {
     "type": "MasterDied",
     "text": "the master died while a mule had the message",
 }
+
+
+def _run_of(queue: Queue, batch: Batch, stored: Stored, share: Share) -> Run:
+    first = share.first_id - stored.first_id
+    run = Run(queue, batch, first, share.count, share.first_id)
+    run.options, run.asked = stored.options, read_options(stored.options)
+    run.at = stored.accepted_at
+    run.attempts, run.crashes = share.attempts, share.crashes
+    run.errors = share.errors
+    if run.asked.ttl is not None:
+        run.expires_at = run.at + run.asked.ttl
+    return run
 
 
 def _was_interrupted(run: Run) -> bool:

@@ -24,7 +24,7 @@ def letter(number: int, size: int = 1) -> DeadLetter:
         attempts=1,
         crashes=0,
         reason=DeadReason.REJECTED,
-        error={},
+        errors=(),
         accepted_at=0.0,
         died_at=1.0,
     )

@@ -4,17 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymule.sansio.batch import Batch
-from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import Link, LinkId
-from pymule.sansio.queue import Limits, Queue
 from pymule.sansio.run import Run
+from tests.sansio import routing
+from tests.sansio.routing import queue_of
 
-QUEUE: Final = Queue("a", Limits(), DeliveryPolicy())
+QUEUE: Final = queue_of()
 
 
 def run_of(first_id: int, count: int, attempts: int = 0) -> Run:
-    run = Run(QUEUE, Batch.of([b"x"] * count), 0, count, first_id)
+    run = routing.run_of(count, first_id, queue=QUEUE)
     run.attempts = attempts
     return run
 
@@ -116,7 +115,7 @@ def test_a_link_takes_unless_it_drains_or_holds_a_suspect() -> None:
 
 
 def test_a_link_that_is_kept_free_takes_from_one_queue_when_it_is_free() -> None:
-    other = Queue("b", Limits(), DeliveryPolicy())
+    other = queue_of()
     link = link_with(run_of(1, 1))
 
     link.reserved_by = QUEUE

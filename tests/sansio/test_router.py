@@ -7,11 +7,13 @@ from pymule.errors import (
     RemoteProtocolError,
     UnknownTargetError,
 )
+from pymule.sansio.alarms import AlarmKind
 from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeadReason, DeliveryPolicy
-from pymule.sansio.queue import Limits
+from pymule.sansio.queue import Keeping, Limits
+from pymule.sansio.record import DeadGone, Durability
 from pymule.sansio.run import BATCH_OVERHEAD_BYTES
-from tests.sansio.routing import Desk
+from tests.sansio.routing import DURABLE, Desk
 
 # Room for two messages of one byte, or for one of six.
 SMALL = Limits(max_bytes=BATCH_OVERHEAD_BYTES + 10)
@@ -521,3 +523,59 @@ def test_a_link_may_be_allowed_more_sources() -> None:
     desk.submit("b", b"x")
 
     assert desk.sent() == [(1, [b"x"])]
+
+
+# Time
+
+
+def test_a_message_whose_time_is_over_leaves_and_makes_room() -> None:
+    desk = Desk("a", limits=Limits(max_messages=2))
+    desk.submit("a", b"x", b"y", b"z", ttl=5.0)
+
+    desk.router.alarm(AlarmKind.EXPIRY, 1)
+    desk.router.alarm(AlarmKind.EXPIRY, 1)
+
+    queue = desk.router.queues["a"]
+    assert (queue.expired, queue.count) == (2, 1)
+    assert desk.router.take_answers() == [(1, 3, 1, 3)]
+
+
+def test_of_a_batch_that_is_split_each_part_has_its_end() -> None:
+    desk = Desk("a")
+    desk.link(1, "a", credit=1)
+    desk.submit("a", b"x", b"y", ttl=5.0)
+    desk.sent()
+
+    assert desk.router.take_alarms() == {
+        (AlarmKind.EXPIRY, 1): None,
+        (AlarmKind.EXPIRY, 2): 5.0,
+    }
+    desk.router.alarm(AlarmKind.EXPIRY, 2)
+    assert desk.router.queues["a"].count == 1
+
+
+def test_one_of_several_suspects_may_expire() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=2)
+    desk.submit("a", b"x", b"y", ttl=5.0)
+    desk.sent()
+    desk.gone(link, 0, 1)
+
+    desk.router.alarm(AlarmKind.EXPIRY, 1)
+
+    assert [run.first_id for run in desk.router.queues["a"].suspects] == [2]
+
+
+def test_a_queue_that_may_keep_fewer_dead_letters_drops_the_oldest() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    link = desk.link(1, "a", credit=9)
+    desk.submit("a", b"x", b"y")
+    desk.write()
+    desk.sent()
+    for number in (1, 2):
+        desk.nack(link, number, is_final=True)
+    desk.router.take_facts()
+
+    desk.open("a", keeping=Keeping(Durability.DISK, dead_max_messages=1))
+
+    assert desk.router.take_facts() == [DeadGone((1,))]

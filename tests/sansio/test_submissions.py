@@ -72,6 +72,38 @@ def test_a_piece_that_the_floor_cuts_is_kept() -> None:
     assert len(log) == 1
 
 
+def test_what_is_being_written_is_neither_new_nor_known() -> None:
+    log = SubmissionLog()
+    log.accepted(0, 2, 1)
+    log.taken(2, 3)
+
+    assert log.split(1, 6) == [
+        Piece(1, 1, 2),
+        Piece(2, 3, None, is_pending=True),
+        Piece(5, 2, None),
+    ]
+    assert len(log) == 2
+
+
+def test_what_was_written_is_known_and_what_was_refused_is_new() -> None:
+    log = SubmissionLog()
+    log.taken(0, 1)
+    log.taken(1, 1)
+
+    log.accepted(0, 1, 7)
+    log.refused(1)
+    log.refused(9)
+
+    assert log.split(0, 2) == [Piece(0, 1, 7), Piece(1, 1, None)]
+
+
+def test_what_is_beyond_all_that_came_is_new_without_a_search() -> None:
+    log = SubmissionLog()
+    log.taken(0, 4)
+
+    assert log.split(4, 2) == [Piece(4, 2, None)]
+
+
 @given(steps=STEPS)
 def test_the_log_knows_what_a_dictionary_knows(
     steps: list[tuple[tuple[int, int], int, Random]],

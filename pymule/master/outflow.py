@@ -129,7 +129,7 @@ class Outflow:
 
     def run(self) -> None:
         """Act on what the router has decided since the last time."""
-        deliveries = self._router.deliveries()
+        deliveries = self._router.deliveries(time.monotonic())
         facts = self._router.take_facts()
         if facts and self.journal is not None:
             self._mark = self.journal.write(facts)

@@ -30,6 +30,8 @@ class Lines:
     def __init__(self, expiry: Expiry) -> None:
         self._expiry = expiry
         self._hot: dict[Queue, None] = {}
+        # Runs that were next, and whose time is over.
+        self._late: list[Run] = []
 
     def wake(self, queue: Queue) -> None:
         """*queue* has a message that it did not have before."""
@@ -67,7 +69,7 @@ class Lines:
             link.reserved_by = None
             self._join_all(link)
 
-    def serve(self) -> list[tuple[LinkId, Run]]:
+    def serve(self, now: float) -> list[tuple[LinkId, Run]]:
         """Lease what can be; return it in the order in which to send it."""
         out: list[tuple[LinkId, Run]] = []
         while self._hot:
@@ -76,9 +78,14 @@ class Lines:
                 if queue.is_paused:
                     continue
                 if queue.suspects:
-                    self._serve_suspects(queue, out)
-                self._serve(queue, out)
+                    self._serve_suspects(queue, out, now)
+                self._serve(queue, out, now)
         return out
+
+    def take_late(self) -> list[Run]:
+        """Return what was found to have expired; it is in no place any more."""
+        late, self._late = self._late, []
+        return late
 
     def _join(self, lane: Lane) -> None:
         # A lane joins the line when it gets credit, so the line is both the fairness
@@ -97,7 +104,7 @@ class Lines:
         for lane in link.lanes.values():
             self._join(lane)
 
-    def _serve(self, queue: Queue, out: list[tuple[LinkId, Run]]) -> None:
+    def _serve(self, queue: Queue, out: list[tuple[LinkId, Run]], now: float) -> None:
         ready, line = queue.ready, queue.line
         while ready and line:
             lane = next(iter(line))
@@ -106,18 +113,33 @@ class Lines:
                 del line[lane]
                 continue
             run, rest = ready.take(credit)
-            if rest is not None and rest.expires_at is not None:
-                self._expiry.watch(rest)
+            if run.expires_at is not None:
+                if rest is not None:
+                    self._expiry.watch(rest)
+                if self._is_late(run, now):
+                    continue
             self._lease(lane, run, out)
 
-    def _serve_suspects(self, queue: Queue, out: list[tuple[LinkId, Run]]) -> None:
+    def _serve_suspects(
+        self, queue: Queue, out: list[tuple[LinkId, Run]], now: float
+    ) -> None:
         while queue.suspects:
             lane = self._free_lane(queue)
             if lane is None:
                 return
             self.unreserve(queue)
-            lane.link.is_solo = True
-            self._lease(lane, queue.suspects.popleft(), out)
+            run = queue.suspects.popleft()
+            if not self._is_late(run, now):
+                lane.link.is_solo = True
+                self._lease(lane, run, out)
+
+    def _is_late(self, run: Run, now: float) -> bool:
+        """Whether *run* has expired: its alarm did not ring yet."""
+        if run.expires_at is None or run.expires_at > now:
+            return False
+        self._expiry.leave(run)
+        self._late.append(run)
+        return True
 
     def _free_lane(self, queue: Queue) -> Lane | None:
         """Return a lane whose link holds nothing; else see that there will be one."""

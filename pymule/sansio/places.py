@@ -107,6 +107,11 @@ class Places:
         else:
             self._line_up(run)
 
+    def expire(self, run: Run) -> None:
+        """The time of *run* is over, which is in no place."""
+        run.queue.expired += run.count
+        self.settle(run)
+
     def expired(self, first_id: int) -> Queue | None:
         """The time of a message that waited is over; return its queue."""
         run = self.expiry.take(first_id)

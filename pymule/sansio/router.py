@@ -336,14 +336,20 @@ class Router:
 
     # Deliveries
 
-    def deliveries(self) -> list[tuple[LinkId, Run]]:
+    def deliveries(self, now: float) -> list[tuple[LinkId, Run]]:
         """Lease what can be; return it in the order in which to send it.
 
         Each run has its ``lane_index`` set; its attempt is ``run.attempts + 1``. One
         whose batch has a row must not leave before a journal has written the facts
         that there are now: a crash would forget the attempt.
         """
-        deliveries = self._lines.serve()
+        deliveries = self._lines.serve(now)
+        while late := self._lines.take_late():
+            for run in late:
+                self.places.expire(run)
+            for queue in dict.fromkeys(run.queue for run in late):
+                self.room_made(queue)
+            deliveries += self._lines.serve(now)
         for _, run in deliveries:
             self.ledger.leased(run)
         return deliveries

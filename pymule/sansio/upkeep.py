@@ -219,11 +219,10 @@ class Upkeep:
     def _go_on(
         self, run: Run, due_at: float | None, recovery: Recovery, now: float
     ) -> None:
-        queue, places = run.queue, self._router.places
+        places = self._router.places
         if run.expires_at is not None and run.expires_at <= now:
             recovery.expired += run.count
-            queue.expired += run.count
-            places.settle(run)
+            places.expire(run)
             return
         if _was_interrupted(run):
             recovery.interrupted += run.count

@@ -112,11 +112,11 @@ class Desk:
         delivered = self.router.links[link].lanes[lane].delivered
         self.router.credit(link, lane, delivered + more)
 
-    def sent(self) -> list[tuple[int, list[bytes]]]:
+    def sent(self, now: float = 0.0) -> list[tuple[int, list[bytes]]]:
         """Deliver; return to which link went which bodies."""
         return [
             (link, run.batch.bodies(run.first, run.count))
-            for link, run in self.router.deliveries()
+            for link, run in self.router.deliveries(now)
         ]
 
     def nack(

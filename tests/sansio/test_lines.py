@@ -79,7 +79,7 @@ def test_a_batch_goes_as_a_whole_to_a_lane_with_enough_credit() -> None:
     desk = Desk("a")
     desk.link(1, "a", credit=3)
     desk.submit("a", b"x", b"y", b"z")
-    ((_, run),) = desk.router.deliveries()
+    ((_, run),) = desk.router.deliveries(0.0)
 
     assert run.payload is run.batch.payload
 
@@ -114,7 +114,7 @@ def test_positions_go_on_after_a_return() -> None:
     desk.router.give_back(link, 2, 1)
 
     desk.grant(link, 1)
-    ((_, run),) = desk.router.deliveries()
+    ((_, run),) = desk.router.deliveries(0.0)
 
     assert (run.first_id, run.start, run.attempts) == (2, 2, 0)
 

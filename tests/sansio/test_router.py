@@ -350,7 +350,7 @@ def test_a_nack_without_delay_is_redelivered_before_younger_ones() -> None:
 
     assert desk.nack(link, 1, delay=0.0) is None
     desk.grant(link, 2)
-    runs = [run for _, run in desk.router.deliveries()]
+    runs = [run for _, run in desk.router.deliveries(0.0)]
 
     assert [(run.first_id, run.attempts) for run in runs] == [(1, 1), (2, 0)]
     assert desk.router.queues["a"].redelivered == 1
@@ -417,7 +417,7 @@ def test_what_a_link_gives_back_spends_no_attempt_and_keeps_its_place() -> None:
 
     desk.router.give_back(link, 2, 5)
     desk.link(2, "a", credit=9)
-    runs = [run for _, run in desk.router.deliveries()]
+    runs = [run for _, run in desk.router.deliveries(0.0)]
 
     assert [(run.first_id, run.count, run.attempts) for run in runs] == [
         (2, 2, 0),
@@ -504,7 +504,7 @@ def test_options_travel_with_the_messages() -> None:
     link = desk.link(1, "a", credit=1)
     desk.link(2, "a", credit=1)
 
-    runs = [run for _, run in desk.router.deliveries()]
+    runs = [run for _, run in desk.router.deliveries(0.0)]
 
     assert [run.options for run in runs] == [b'{"priority":1}'] * 2
     desk.nack(link, 1, is_final=True)
@@ -538,6 +538,55 @@ def test_a_message_whose_time_is_over_leaves_and_makes_room() -> None:
     queue = desk.router.queues["a"]
     assert (queue.expired, queue.count) == (2, 1)
     assert desk.router.take_answers() == [(1, 3, 1, 3)]
+
+
+def test_what_has_expired_is_not_delivered_although_no_alarm_rang() -> None:
+    """It may have waited for room, or with a mule, for longer than its ttl."""
+    desk = Desk("a", limits=Limits(max_messages=3))
+    desk.submit("a", b"x", b"y", ttl=5.0)
+    desk.submit("a", b"z")
+    desk.submit("a", b"late", ttl=4.0)
+    desk.submit("a", b"last")
+    desk.link(1, "a", credit=9)
+
+    assert desk.sent(now=5.0) == [(1, [b"z"]), (1, [b"last"])]
+
+    queue = desk.router.queues["a"]
+    assert (queue.expired, queue.count) == (3, 2)
+    assert not any(desk.router.take_alarms().values())
+
+
+def test_of_what_has_expired_no_part_is_delivered() -> None:
+    desk = Desk("a")
+    desk.submit("a", b"x", b"y", b"z", ttl=5.0)
+    desk.link(1, "a", credit=1)
+
+    assert desk.sent(now=5.0) == []
+
+    assert desk.router.queues["a"].expired == 3
+    assert not any(desk.router.take_alarms().values())
+
+
+def test_a_suspect_that_has_expired_is_not_delivered() -> None:
+    desk = Desk("a")
+    link = desk.link(1, "a", credit=2)
+    desk.submit("a", b"x", ttl=5.0)
+    desk.submit("a", b"y", ttl=50.0)
+    desk.sent()
+    desk.gone(link, 0, 1)
+    desk.link(2, "a", credit=9)
+
+    assert desk.sent(now=9.0) == [(2, [b"y"])]
+    assert desk.router.queues["a"].expired == 1
+
+
+def test_the_next_of_a_key_does_not_wait_for_one_that_has_expired() -> None:
+    desk = Desk("a")
+    desk.submit("a", b"x", key="k", ttl=5.0)
+    desk.submit("a", b"y", key="k")
+    desk.link(1, "a", credit=1)
+
+    assert desk.sent(now=5.0) == [(1, [b"y"])]
 
 
 def test_of_a_batch_that_is_split_each_part_has_its_end() -> None:

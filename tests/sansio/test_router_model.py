@@ -405,7 +405,7 @@ class RouterAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def deliver(self) -> None:
-        for number, run in self.router.deliveries():
+        for number, run in self.router.deliveries(0.0):
             self.model.delivered(number, run)
 
         self.model.nobody_waits_in_vain(self.router)

@@ -199,7 +199,7 @@ def test_a_replayed_message_starts_again_under_its_id() -> None:
 
     upkeep.replay(letter_of(upkeep, 1), None, now=20.0)
     desk.link(1, "a", credit=1)
-    ((_, run),) = desk.router.deliveries()
+    ((_, run),) = desk.router.deliveries(0.0)
 
     assert (run.first_id, run.attempts, run.at, run.payload[4:]) == (1, 0, 20.0, b"x")
     assert letters(upkeep) == []

@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     )
     from pymule.mule.message import Message
     from pymule.mule.process import in_farm, mule_id
+    from pymule.sansio.options import OptionWords
+    from pymule.verdicts import Reject, Retry
 
 __all__ = (
     "BadCallError",
@@ -79,9 +81,12 @@ __all__ = (
     "NoHandlerError",
     "NotHolderError",
     "NotInMuleError",
+    "OptionWords",
     "PymuleError",
     "QueueFullError",
     "RefusedError",
+    "Reject",
+    "Retry",
     "SignalConflictError",
     "StorageFullError",
     "UnknownTargetError",
@@ -152,6 +157,8 @@ _HOMES = {
     ),
     "pymule.mule.message": ("Message",),
     "pymule.mule.process": ("in_farm", "mule_id"),
+    "pymule.sansio.options": ("OptionWords",),
+    "pymule.verdicts": ("Reject", "Retry"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

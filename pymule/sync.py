@@ -42,10 +42,13 @@ if TYPE_CHECKING:
         receive,
         signal_wait,
     )
+    from pymule.verdicts import Reject, Retry
 
 __all__ = (
     "ChangedFiles",
     "Client",
+    "Reject",
+    "Retry",
     "add_timer",
     "cancel_timer",
     "changed_files",
@@ -110,6 +113,7 @@ _HOMES = {
         "receive",
         "signal_wait",
     ),
+    "pymule.verdicts": ("Reject", "Retry"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import pickle
 from collections.abc import Callable
-from typing import Generic, ParamSpec, TypeVar, overload
+from typing import Generic, ParamSpec, TypeVar, Unpack, overload
 
 from pymule.functions import (
     MSGPACK,
@@ -14,6 +14,7 @@ from pymule.functions import (
     functions,
     target_of_mules,
 )
+from pymule.sansio.options import OptionWords, pack_options
 
 __all__ = ("MuleFunc", "mulefunc")
 
@@ -67,13 +68,37 @@ class MuleFunc(Generic[P, R]):
             MessageTooBigError: The arguments do not fit in a frame.
             MasterUnavailableError: Nobody answers at the socket.
         """
+        return self._call(b"", args, kwargs)
+
+    def with_options(
+        self, **options: Unpack[OptionWords]
+    ) -> Callable[P, asyncio.Task[int] | int]:
+        """Return what to call for a call whose message has these *options*.
+
+        ``report.with_options(delay=60)("user 7")`` lets a mule run ``report`` in a
+        minute. The options are those of :func:`pymule.mule_msg`.
+
+        Raises:
+            ValueError: An option is out of its range.
+        """
+        packed = pack_options(**options)
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> asyncio.Task[int] | int:
+            return self._call(packed, args, kwargs)
+
+        return call
+
+    def _call(
+        self, options: bytes, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> asyncio.Task[int] | int:
         call = _encode(self._noted.name, args, kwargs)
+        queue = self._noted.queue
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return _send_blocking(self._noted.queue, call)
+            return _send_blocking(queue, call, options)
         task = loop.create_task(
-            _send(self._noted.queue, call), name=f"pymule call of {self._noted.name}"
+            _send(queue, call, options), name=f"pymule call of {self._noted.name}"
         )
         _calls.add(task)
         task.add_done_callback(_calls.discard)
@@ -166,18 +191,18 @@ def _problem_of(
     return TypeError(f"{name}: {error}")
 
 
-async def _send(queue: str, call: _Call) -> int:
+async def _send(queue: str, call: _Call, options: bytes) -> int:
     from pymule.client.api import default_client  # noqa: PLC0415  (as above)
 
     client = await default_client()
     call.check(allows_pickle=client.allow_pickle)
-    return await client.send(queue, call.body)
+    return await client.send(queue, call.body, options)
 
 
-def _send_blocking(queue: str, call: _Call) -> int:
+def _send_blocking(queue: str, call: _Call, options: bytes) -> int:
     from pymule.client.sync import default_client  # noqa: PLC0415  (as above)
 
     client = default_client()
     if call.problem is not None:
         call.check(allows_pickle=client.allows_pickle())
-    return client.send(queue, call.body)
+    return client.send(queue, call.body, options)

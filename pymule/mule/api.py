@@ -149,7 +149,8 @@ def receive(farm: str | None = None) -> AbstractAsyncContextManager[Message]:
     """Wait for a message and settle it at the end of the block.
 
     ``async with receive() as message`` acks when the block ends and nacks when it
-    raises. Any number may be open at once, each with a message of its own.
+    raises; ``raise Retry(delay)`` and ``raise Reject(reason)`` end the block and
+    nothing else. Any number may be open at once, each with a message of its own.
 
     Args:
         farm: Take only what is for this farm; default everything for this mule.
@@ -189,8 +190,10 @@ async def messages(
 
     With a *concurrency* of 1, asking for the next message acks the last one, as
     everywhere. With more, up to that many are out at once and each must be settled,
-    by ``async with message:`` in the task that handles it, or by ``ack`` and
-    ``nack``; the iterator waits while all are out.
+    by ``async with message:`` in the task that handles it, or by ``ack``, ``nack``
+    and ``reject``; the iterator waits while all are out. ``Retry`` and ``Reject`` are
+    for such a block: out of the loop they end the task as any exception does, after
+    they were obeyed.
 
     Args:
         farm: Take only what is for this farm; default everything for this mule.

@@ -17,10 +17,11 @@ from functools import partial
 from typing import Final
 
 from pymule.functions import MSGPACK, PICKLE, Function, Functions
-from pymule.mule.hands import Hands, describe_error
+from pymule.mule.hands import Hands
 from pymule.mule.inbox import Hand
 from pymule.mule.link import MuleLink
 from pymule.sansio.verbs import JsonObject
+from pymule.verdicts import verdict_in
 
 __all__ = ("MuleFunctions",)
 
@@ -212,14 +213,17 @@ class MuleFunctions:
 
     def _failed(self, hand: Hand, name: str, error: BaseException) -> None:
         """Give a call back; one that cannot be made becomes a dead letter."""
-        described: JsonObject = describe_error(error)
         if isinstance(error, _BadCallError):
-            described = {"type": "BadCall", "text": f"{name}: {error}"}
             sys.stderr.write(f"call of {name} refused: {error}\n")
+            described: JsonObject = {"type": "BadCall", "text": f"{name}: {error}"}
+            self._hands.nack(hand, described, is_final=True)
+            return
+        if (verdict := verdict_in(error)) is not None:
+            sys.stderr.write(f"call of {name}: {type(verdict).__name__}: {verdict}\n")
         else:
             sys.stderr.write(f"call of {name} raised\n")
             traceback.print_exception(error)
-        self._hands.nack(hand, described, is_final=isinstance(error, _BadCallError))
+        self._hands.failed(hand, error)
 
     async def close(self) -> None:
         """Let no call on this loop outlive the program."""

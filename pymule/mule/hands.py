@@ -9,6 +9,7 @@ from typing import Final
 from pymule.mule.inbox import Hand, Lane
 from pymule.mule.link import LaneKey, MuleLink, in_home
 from pymule.sansio.verbs import JsonObject, Nack
+from pymule.verdicts import Reject, Retry, verdict_behind
 
 __all__ = ("Hands", "describe_error")
 
@@ -16,11 +17,15 @@ _TRACEBACK_CHARS: Final = 8_000
 
 
 def describe_error(error: BaseException) -> JsonObject:
-    """Return *error* as it travels to the master: type, text and traceback."""
+    """Return *error* as it travels to the master: type, text and traceback.
+
+    Type and text are those of the verdict, if that was raised.
+    """
     lines = "".join(traceback.format_exception(error))
+    told = verdict_behind(error) or error
     return {
-        "type": type(error).__qualname__,
-        "text": str(error)[:_TRACEBACK_CHARS],
+        "type": type(told).__qualname__,
+        "text": str(told)[:_TRACEBACK_CHARS],
         "traceback": lines[-_TRACEBACK_CHARS:],
     }
 
@@ -168,6 +173,20 @@ class Hands:
         nack = Nack(message, arrival.attempt, wait, is_final, error)
         self._link.nack(hand, nack)
 
+    def failed(self, hand: Hand, error: BaseException) -> None:
+        """Give back what *hand* has, as *error* asks for; the hand is not used again.
+
+        That is at once to the dead letters, after a certain delay, or as the queue has
+        it: see :mod:`pymule.verdicts`.
+        """
+        verdict = verdict_behind(error)
+        self.nack(
+            hand,
+            describe_error(error),
+            delay=verdict.delay if isinstance(verdict, Retry) else None,
+            is_final=isinstance(verdict, Reject),
+        )
+
     # Owners that end
 
     def _task_done(self, task: asyncio.Task[object]) -> None:
@@ -185,7 +204,7 @@ class Hands:
         elif (error := task._exception) is not None:  # noqa: SLF001
             # Not exception(), which would keep asyncio from logging an error that
             # nobody awaits.
-            self.nack(hand, describe_error(error))
+            self.failed(hand, error)
         else:
             with self._lock:
                 self._orphans.append(hand)
@@ -193,17 +212,17 @@ class Hands:
             for lane in lanes:
                 in_home(lane, partial(self._interrupt, lane))
 
-    def thread_failed(self, thread: threading.Thread, error: BaseException) -> None:
-        """*thread* ended with *error*: give back what it had in hand."""
+    def owner_failed(self, owner: object, error: BaseException) -> None:
+        """A task or a thread ended with *error*: give back what it had in hand."""
         with self._lock:
-            hand = self.by_owner.pop(thread, None)
+            hand = self.by_owner.pop(owner, None)
         if hand is None:
             return
         if hand.position is None:
             with self._lock:
                 hand.close()
         else:
-            self.nack(hand, describe_error(error))
+            self.failed(hand, error)
 
     def _close_orphans(self) -> None:
         # What a program that failed left in hand is not done, whoever still asks

@@ -5,18 +5,20 @@ from types import TracebackType
 from typing import Self
 
 from pymule.errors import LeaseLostError
-from pymule.mule.hands import Hands, describe_error
+from pymule.mule.hands import Hands
 from pymule.mule.inbox import Hand
-from pymule.sansio.options import unpack_headers
+from pymule.sansio.options import read_options, unpack_headers
+from pymule.verdicts import check_delay, verdict_in
 
 __all__ = ("Message",)
 
 
 class Message:
-    """A message, leased to this mule until it is acked or nacked.
+    """A message, leased to this mule until it is acked, nacked or rejected.
 
     As a context manager, with ``async with`` or ``with``, it is acked at the end of
-    the block, or nacked when the block raises.
+    the block, or nacked when the block raises. :class:`~pymule.Retry` and
+    :class:`~pymule.Reject` do what they say and end the block, not what is around it.
 
     Attributes:
         body: What was sent.
@@ -59,8 +61,28 @@ class Message:
         return unpack_headers(self._options)
 
     @property
+    def priority(self) -> int:
+        """What the sender asked for, from 0, the default, to 9."""
+        return read_options(self._options).priority
+
+    @property
+    def key(self) -> str | None:
+        """What the sender asked for: those with the same key come one at a time."""
+        return read_options(self._options).key
+
+    @property
+    def message_id(self) -> str | None:
+        """The id that the sender gave it; its *id* is the master's."""
+        return read_options(self._options).message_id
+
+    @property
+    def max_attempts(self) -> int | None:
+        """What the sender asked for; ``None`` is the queue's own limit."""
+        return read_options(self._options).max_attempts
+
+    @property
     def is_settled(self) -> bool:
-        """Whether it was acked or nacked, here or by asking for the next one."""
+        """Whether that was said, here or by asking for the next one."""
         return self._position is None or self._hand.position != self._position
 
     def ack(self) -> None:
@@ -82,10 +104,21 @@ class Message:
             ValueError: The delay is below zero or not finite; nothing changes.
             LeaseLostError: It was settled before; nothing changes.
         """
-        if delay is not None and not 0 <= delay < float("inf"):
-            raise ValueError(f"delay {delay} seconds; allowed: from 0, finite")
+        check_delay(delay)
         error: dict[str, object] = {"type": "Nack", "text": reason}
         self._hands.nack(self._settle(), error, delay=delay)
+
+    def reject(self, reason: str) -> None:
+        """Put the message with the dead letters, whatever attempts it has left.
+
+        Args:
+            reason: Kept with the dead letter.
+
+        Raises:
+            LeaseLostError: It was settled before; nothing changes.
+        """
+        error: dict[str, object] = {"type": "Reject", "text": reason}
+        self._hands.nack(self._settle(), error, is_final=True)
 
     def _settle(self) -> Hand:
         if self.is_settled:
@@ -103,13 +136,14 @@ class Message:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         if self.is_settled:
-            return
+            return False
         if exc is None:
             self.ack()
-        else:
-            self._hands.nack(self._settle(), describe_error(exc))
+            return False
+        self._hands.failed(self._settle(), exc)
+        return verdict_in(exc) is not None
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,8 +153,8 @@ class Message:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exc_type, exc, traceback)
+    ) -> bool:
+        return self.__exit__(exc_type, exc, traceback)
 
     def __repr__(self) -> str:
         return (

@@ -35,6 +35,7 @@ from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session
 from pymule.sansio.verbs import Close, Hello, JsonObject, Welcome
 from pymule.scoreboard import STACKS_SIGNAL, Scoreboard
+from pymule.verdicts import verdict_behind
 
 __all__ = ("main",)
 
@@ -175,7 +176,7 @@ class _Mule:
             await runtime.signals.register_noted()
         except RefusedError as exc:
             program.close()
-            return await self._finish(runtime, exc)
+            return await self._finish(runtime, exc, None)
         if self._compat is not None:
             self._compat.begin(is_loaded=False)
         loop = asyncio.get_running_loop()
@@ -188,10 +189,10 @@ class _Mule:
             error = await task
         except asyncio.CancelledError as exc:
             if not self._was_asked_to_stop:
-                return await self._finish(runtime, exc)
+                return await self._finish(runtime, exc, task)
             await runtime.close(None, is_done=False)
             return 0
-        return await self._finish(runtime, error)
+        return await self._finish(runtime, error, task)
 
     def _stop_task(self, task: asyncio.Task[BaseException | None]) -> None:
         self._was_asked_to_stop = True
@@ -225,8 +226,8 @@ class _Mule:
         except BaseException as exc:  # noqa: BLE001  (the user's code)
             error = exc
         runtime.end_waits()
-        ending = asyncio.run_coroutine_threadsafe(self._finish(runtime, error), loop)
-        status = ending.result()
+        finishing = self._finish(runtime, error, threading.current_thread())
+        status = asyncio.run_coroutine_threadsafe(finishing, loop).result()
         # A thread that is inside the loop when the interpreter goes takes it down.
         loop.call_soon_threadsafe(loop.stop)
         link.join()
@@ -281,8 +282,16 @@ class _Mule:
         set_runtime(runtime)
         return runtime
 
-    async def _finish(self, runtime: Runtime, error: BaseException | None) -> int:
-        """Tell the master how the program ended; return the exit status."""
+    async def _finish(
+        self, runtime: Runtime, error: BaseException | None, owner: object
+    ) -> int:
+        """Tell the master how the program ended; return the exit status.
+
+        Args:
+            runtime: To close.
+            error: What the program raised.
+            owner: Its task or thread.
+        """
         if error is None:
             await runtime.close(None)
             return 0
@@ -292,6 +301,9 @@ class _Mule:
             await runtime.close(None, is_done=is_done)
             return _exit_status(error)
         traceback.print_exception(error)
+        if verdict_behind(error) is not None:
+            # Without one, the master takes what was in hand for what killed this mule.
+            runtime.hands.owner_failed(owner, error)
         await runtime.close(describe_error(error), is_done=False)
         return 1
 
@@ -305,7 +317,7 @@ class _Mule:
     def _thread_raised(self, args: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(args)
         if self._runtime is not None and args.thread and args.exc_value:
-            self._runtime.hands.thread_failed(args.thread, args.exc_value)
+            self._runtime.hands.owner_failed(args.thread, args.exc_value)
 
     def _write_task_stacks(self) -> None:
         """Write where each asyncio task waits; threads are written by faulthandler."""

@@ -60,6 +60,8 @@ def receive(
 ) -> Iterator[Message]:
     """Block for a message and settle it at the end of the ``with`` block.
 
+    The blocking twin of :func:`pymule.receive`.
+
     Raises:
         TimeoutError: No message came within *timeout* seconds.
         NotInMuleError: This process is not a mule.

@@ -168,3 +168,24 @@ async def test_elsewhere_the_task_raises_it(master: FakeMaster) -> None:
 def test_what_cannot_be_pickled_either_is_an_error_at_once() -> None:
     with pytest.raises(TypeError, match="argument 1 is generator"):
         mulefunc(add)(number for number in range(3))
+
+
+async def test_a_call_may_have_the_options_of_a_message(master: FakeMaster) -> None:
+    call = mulefunc(add).with_options(delay=60, key="user 7")(1, two=2)
+
+    assert isinstance(call, asyncio.Task)
+    assert await call == 1
+    assert arguments(master) == [[[1], {"two": 2}]]
+    assert master.submits[0].options == b'{"delay":60,"key":"user 7"}'
+    await (await default_client()).close()
+
+
+def test_a_blocking_call_may_have_the_options_of_a_message(
+    blocking: FakeMaster,
+) -> None:
+    later = mulefunc(add).with_options(priority=9)
+
+    assert [later(1), later(2)] == [1, 2]
+    assert [s.options for s in blocking.submits] == [b'{"priority":9}'] * 2
+    with pytest.raises(ValueError, match="priority 10; allowed"):
+        mulefunc(add).with_options(priority=10)

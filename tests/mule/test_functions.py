@@ -14,6 +14,7 @@ from pymule.errors import UnsupportedError
 from pymule.functions import Function, Functions, function_name, target_of_mules
 from pymule.mule.api import mule_get_msg
 from pymule.sansio.verbs import Call, Drain, JsonObject, Nack, Ready
+from pymule.verdicts import Reject, Retry
 from tests.conftest import wait_until
 from tests.mule.conftest import MULE, Stage
 
@@ -183,6 +184,32 @@ async def test_what_raises_is_given_back_with_its_error(
     assert not nack.final
     assert (nack.error["type"], nack.error["text"]) == ("LookupError", "as it should")
     assert f"call of {queue[5:]} raised\n" in capsys.readouterr().err
+
+
+async def later() -> None:
+    raise Retry(2.5)
+
+
+def never() -> None:
+    raise Reject("no such customer")
+
+
+async def test_a_verdict_of_a_function_is_obeyed(
+    stage: Stage, noted: Functions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retrying, rejecting = note(noted, later), note(noted, never)
+    async with serving(stage):
+        (first,) = stage.master.submit(body(), source=retrying)
+        (second,) = stage.master.submit(body(), source=rejecting)
+        await wait_until(lambda: len(stage.master.all(Nack)) == 2)
+
+    nacks = {nack.id: (nack.delay, nack.final) for nack in stage.master.all(Nack)}
+    assert nacks == {first: (2.5, False), second: (-1, True)}
+    said = capsys.readouterr().err.splitlines()
+    assert sorted(said) == [
+        f"call of {HERE}:later: Retry: try again in 2.5 seconds",
+        f"call of {HERE}:never: Reject: no such customer",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pymule.mule.hands import describe_error
 from pymule.sansio.verbs import (
     Nack,
 )
+from pymule.verdicts import Reject, Retry
 from tests.conftest import wait_until
 from tests.mule.conftest import Stage
 
@@ -78,3 +79,36 @@ async def test_a_task_that_changes_lanes_has_asked(stage: Stage) -> None:
 
     assert stage.master.acked == [first]
     assert len(api.running_hands) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "delay", "is_final"),
+    [(Retry(2.5), 2.5, False), (Retry(), -1, False), (Reject("no"), -1, True)],
+)
+async def test_a_task_that_ends_with_a_verdict_is_obeyed(
+    stage: Stage,
+    error: Exception,
+    delay: float,
+    is_final: bool,  # noqa: FBT001  (a parameter)
+) -> None:
+    stage.master.submit(b"a")
+
+    async def fail() -> None:
+        await mule_get_msg()
+        raise error
+
+    task = asyncio.create_task(fail())
+    await wait_until(lambda: stage.master.all(Nack))
+
+    (nack,) = stage.master.all(Nack)
+    assert (nack.delay, nack.final) == (delay, is_final)
+    assert task.exception() is error
+
+
+def test_what_was_raised_from_a_verdict_is_described_as_the_verdict() -> None:
+    error = ExceptionGroup("unhandled errors", [Reject("no such customer")])
+
+    described = describe_error(error)
+
+    assert (described["type"], described["text"]) == ("Reject", "no such customer")
+    assert "unhandled errors" in str(described["traceback"])

@@ -1,13 +1,17 @@
+import asyncio
+
 import pytest
 
 from pymule.errors import LeaseLostError
 from pymule.mule.api import messages, mule_get_msg, receive
 from pymule.sansio.options import pack_options
 from pymule.sansio.verbs import Nack
+from pymule.verdicts import Reject, Retry
 from tests.mule.conftest import Stage
 
-HEADERS = pack_options(
-    delay=0, priority=0, ttl=None, key=None, headers={"trace": "7f", "äö": "ü"}
+HEADERS = pack_options(headers={"trace": "7f", "äö": "ü"})
+EVERYTHING = pack_options(
+    priority=3, key="user 7", message_id="order 12", max_attempts=2, ttl=60
 )
 
 
@@ -25,11 +29,20 @@ async def test_a_message_knows_where_it_comes_from(stage: Stage) -> None:
     assert first + 1 == second
 
 
-async def test_a_message_without_headers_has_none(stage: Stage) -> None:
+async def test_a_message_knows_what_its_sender_asked_for(stage: Stage) -> None:
+    stage.master.submit(b"a", options=EVERYTHING)
+
+    async with receive() as message:
+        assert (message.priority, message.key) == (3, "user 7")
+        assert (message.message_id, message.max_attempts) == ("order 12", 2)
+
+
+async def test_a_message_whose_sender_asked_for_nothing_says_so(stage: Stage) -> None:
     stage.master.submit(b"a")
 
     async with receive() as message:
-        assert message.headers == {}
+        assert (message.headers, message.priority) == ({}, 0)
+        assert message.key is message.message_id is message.max_attempts is None
 
 
 async def test_an_ack_in_the_block_is_enough(stage: Stage) -> None:
@@ -56,6 +69,80 @@ async def test_a_nack_in_the_block_is_enough(stage: Stage) -> None:
     assert (nack.id, nack.attempt, nack.delay) == (number, 3, 2.5)
     assert nack.error == {"type": "Nack", "text": "not today"}
     assert stage.master.acked == []
+
+
+async def test_a_message_may_be_rejected(stage: Stage) -> None:
+    (number,) = stage.master.submit(b"a")
+
+    async with receive() as message:
+        message.reject("no such customer")
+        with pytest.raises(LeaseLostError):
+            message.reject("twice")
+    await stage.all_heard()
+
+    (nack,) = stage.master.all(Nack)
+    assert (nack.id, nack.final) == (number, True)
+    assert nack.error == {"type": "Reject", "text": "no such customer"}
+
+
+async def test_a_verdict_ends_the_block_and_nothing_else(stage: Stage) -> None:
+    ids = stage.master.submit(b"a", b"b", b"c")
+
+    async with receive():
+        raise Retry(2.5, "the shop is closed")
+    async with receive(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(reject("no such customer"))
+    async for message in messages():
+        with message:
+            raise Retry
+        break
+    await stage.all_heard()
+
+    nacks = stage.master.all(Nack)
+    assert [nack.id for nack in nacks] == ids
+    assert [(nack.delay, nack.final) for nack in nacks] == [
+        (2.5, False),
+        (-1, True),
+        (-1, False),
+    ]
+    assert [(nack.error["type"], nack.error["text"]) for nack in nacks] == [
+        ("Retry", "the shop is closed"),
+        ("Reject", "no such customer"),
+        ("Retry", "try again"),
+    ]
+    assert stage.master.acked == []
+
+
+async def reject(reason: str) -> None:
+    raise Reject(reason)
+
+
+async def test_what_was_raised_from_a_verdict_obeys_it_and_goes_on(
+    stage: Stage,
+) -> None:
+    stage.master.submit(b"a")
+
+    with pytest.raises(LookupError):
+        async with receive():
+            raise LookupError("not there yet") from Retry(2.5)
+    await stage.all_heard()
+
+    assert stage.master.all(Nack)[0].delay == 2.5
+
+
+async def test_a_verdict_about_a_settled_message_is_an_error(stage: Stage) -> None:
+    ids = stage.master.submit(b"a")
+
+    async def work() -> None:
+        async with receive() as message:
+            message.ack()
+            raise Retry
+
+    with pytest.raises(Retry):
+        await work()
+    await stage.all_heard()
+
+    assert stage.master.acked == ids
 
 
 async def test_a_message_is_settled_once(stage: Stage) -> None:

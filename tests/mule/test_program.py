@@ -329,6 +329,38 @@ async def test_a_program_that_raises_says_so_and_keeps_its_message(
     assert stall.in_hand() == 1
 
 
+@pytest.mark.parametrize("mode", ["async", "blocking", "script"])
+async def test_a_program_that_ends_with_a_verdict_is_obeyed(
+    stall: Stall, mode: str
+) -> None:
+    def_, await_, module = (
+        ("async def", "await", "pymule")
+        if mode == "async"
+        else ("def", "", "pymule.sync")
+    )
+    program = textwrap.dedent(
+        f"""
+        from {module} import Retry, mule_get_msg
+        {def_} main():
+            {await_} mule_get_msg()
+            {await_} mule_get_msg()
+            raise LookupError("not there yet") from Retry(2.5)
+        """
+    )
+    name = "fail.py" if mode == "script" else "fail:main"
+    stall.write("fail.py", program + ("main()\n" if mode == "script" else ""))
+    await stall.start(name)
+    ids = stall.master.submit(b"one", b"two")
+
+    assert await stall.end() == 1
+    (nack,) = stall.master.all(Nack)
+    assert (nack.id, nack.delay, nack.final) == (ids[1], 2.5, False)
+    assert stall.master.acked == ids[:1]
+    assert stall.error["text"] == "try again in 2.5 seconds"
+    assert "LookupError: not there yet" in stall.err
+    assert stall.in_hand() == 0
+
+
 @pytest.mark.parametrize(
     ("raising", "status"),
     [

@@ -290,7 +290,7 @@ async def test_a_lane_moves_home_when_its_loop_has_ended(stage: Stage) -> None:
 async def test_options_do_not_change_what_is_delivered(
     stage: Stage, headers: dict[str, str] | None
 ) -> None:
-    options = pack_options(delay=0, priority=0, ttl=None, key=None, headers=headers)
+    options = pack_options(headers=headers)
     stage.master.submit(b"a", options=options)
 
     assert await mule_get_msg() == b"a"

@@ -11,6 +11,7 @@ from pymule.errors import LocalProtocolError
 from pymule.mule import sync
 from pymule.mule.api import mule_get_msg
 from pymule.sansio.verbs import Nack
+from pymule.verdicts import Reject, Retry
 from tests.conftest import MS, wait_until
 from tests.mule.conftest import Stage
 
@@ -169,8 +170,8 @@ async def test_a_thread_that_raised_nacks(stage: Stage) -> None:
     await worker.end()
 
     # What the program's excepthook does.
-    stage.runtime.hands.thread_failed(worker, KeyError("customer"))
-    stage.runtime.hands.thread_failed(worker, KeyError("told twice"))
+    stage.runtime.hands.owner_failed(worker, KeyError("customer"))
+    stage.runtime.hands.owner_failed(worker, KeyError("told twice"))
     await wait_until(lambda: stage.master.all(Nack))
 
     (nack,) = stage.master.all(Nack)
@@ -185,7 +186,7 @@ async def test_a_thread_that_raised_with_nothing_in_hand_leaves_nothing(
     error = await worker.end()
     assert isinstance(error, TimeoutError)
 
-    stage.runtime.hands.thread_failed(worker, error)
+    stage.runtime.hands.owner_failed(worker, error)
 
     assert not stage.runtime.hands.by_owner
 
@@ -285,3 +286,33 @@ async def test_threads_that_wait_end_with_the_program(stage: Stage) -> None:
 
     for worker in [*workers, late]:
         assert isinstance(await worker.end(), SystemExit)
+
+
+async def test_retry_and_reject_end_the_block_of_a_thread_only(stage: Stage) -> None:
+    ids = stage.master.submit(b"a", b"b", b"c")
+
+    def work() -> bytes:
+        with sync.receive():
+            raise Retry(2.5)
+        with sync.receive():
+            raise Reject("no such customer")
+        return sync.mule_get_msg()
+
+    assert await Worker(work).end() == b"c"
+    await stage.all_heard()
+
+    retried, rejected = stage.master.all(Nack)
+    assert (retried.id, retried.delay, retried.final) == (ids[0], 2.5, False)
+    assert (rejected.id, rejected.final) == (ids[1], True)
+
+
+async def test_a_thread_that_ends_with_a_retry_is_obeyed(stage: Stage) -> None:
+    stage.master.submit(b"a")
+    worker = Worker(sync.mule_get_msg)
+    await worker.end()
+
+    # What the program's excepthook does.
+    stage.runtime.hands.owner_failed(worker, Retry(7))
+    await wait_until(lambda: stage.master.all(Nack))
+
+    assert stage.master.all(Nack)[0].delay == 7

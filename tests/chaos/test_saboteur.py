@@ -39,7 +39,7 @@ def runs() -> Iterator[Mapping[str, Future[Ended]]]:
     """All runs, some at a time: each waits more than it works."""
     with ThreadPoolExecutor(3) as pool:
         yield {
-            bug: pool.submit(run_program, *words, "--saboteur", bug)  # type: ignore[arg-type]
+            bug: pool.submit(run_program, *words, "--saboteur", bug)
             for bug, (_, words) in CASES.items()
         }
         pool.shutdown(cancel_futures=True)
@@ -65,4 +65,4 @@ def test_a_planted_bug_is_reported(runs: Mapping[str, Future[Ended]], bug: str) 
     ids=["calm", "kills", "kill9"],
 )
 def test_without_a_bug_the_same_runs_report_nothing(words: tuple[str, object]) -> None:
-    run_program(*words).assert_good()  # type: ignore[arg-type]
+    run_program(*words).assert_good()

@@ -79,7 +79,7 @@ class QueueDesk:
         self.router.add_link(link, [target])
         self.router.open_lane(link, 0, [target])
         self.router.credit(link, 0, count)
-        self.router.deliveries()
+        self.router.deliveries(0.0)
         return link
 
     def bury(

@@ -7,6 +7,7 @@ import pytest
 
 from pymule.master import door
 from pymule.master.door import warn_of_descriptors
+from pymule.master.roles import Members
 from tests.conftest import MS, wait_until
 from tests.master.conftest import Logged
 from tests.master.harness import LONG, Yard, a_plan, is_root, reason_of
@@ -107,7 +108,7 @@ async def test_descriptors_are_kept_back_for_the_mules(yard: Yard) -> None:
 @pytest.mark.skipif(not is_root(), reason="needs to be root")
 async def test_a_user_does_not_take_the_places_of_others(yard: Yard) -> None:
     yard.path.parent.chmod(0o755)
-    access = replace(a_plan().access, users=frozenset({NOBODY}))
+    access = replace(a_plan().access, senders=Members(frozenset({NOBODY})))
     await yard.open(replace(a_plan(), max_clients=4, access=access))
     guests = [yard.guest() for _ in range(4)]
 

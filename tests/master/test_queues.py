@@ -186,7 +186,7 @@ def test_a_paused_queue_keeps_its_messages_until_it_is_resumed(logged: Logged) -
 
     assert desk.ask("resume", queue="mule") == {"queue": "mule", "paused": False}
     desk.ask("resume", queue="mule")
-    desk.router.deliveries()
+    desk.router.deliveries(0.0)
     assert not desk.router.is_idle(link)
     who = {"target": "mule", "pid": os.getpid(), "uid": 7}
     # The second of each changed nothing.

@@ -56,12 +56,20 @@ def _summary(status: Row, *, is_coloured: bool) -> str:
         shown(status.get("socket")),
     ]
     lines = ["  ".join(words)]
+    if isinstance(journal := status.get("journal"), dict):
+        lines.append(_journal(journal))
     if error := status.get("config_error"):
         lines += [
             f"last reload failed: {escape_controls(line)}"
             for line in str(error).splitlines()
         ]
     return "\n".join(lines)
+
+
+def _journal(journal: Row) -> str:
+    size = size_of(journal.get("bytes"))
+    full = "; the disk is full: new messages are refused" if journal.get("full") else ""
+    return f"journal: {shown(journal.get('path'))}  {size}{full}"
 
 
 def _clients(clients: Sequence[Row]) -> str:

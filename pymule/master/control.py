@@ -145,6 +145,7 @@ class Control:
             "timers": len(list(master.signals.sources.timers)),
             "unrouted_ticks": master.signals.unrouted,
             "locks": master.locks.describe(),
+            "journal": master.outflow.describe(),
         }
 
     def _mule(self, generation: Generation) -> JsonObject:

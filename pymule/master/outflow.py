@@ -18,6 +18,7 @@ from pymule.master.logs import log
 from pymule.master.plan import Plan
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.alarms import AlarmKind
+from pymule.sansio.body import JsonObject
 from pymule.sansio.link import LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.run import Run
@@ -76,7 +77,7 @@ class Outflow:
         journal = Journal(
             plan.state_dir,
             self.progressed,
-            self._on_failed,
+            self._failed,
             seen_window_s=window_s,
         )
         recovered = journal.open()
@@ -94,6 +95,14 @@ class Outflow:
         )
         self.journal = journal
         journal.start(asyncio.get_running_loop())
+
+    def describe(self) -> JsonObject | None:
+        """Return what ``pymule status`` shows of the journal, if there is one."""
+        return None if self.journal is None else self.journal.describe()
+
+    def _failed(self, error: Exception) -> None:
+        log(_LOGGER, logging.CRITICAL, "journal failed", error=error)
+        self._on_failed(error)
 
     def left_behind(self) -> int:
         """Say what is still queued at the end; return how much of it is lost."""

@@ -6,23 +6,34 @@ of the process that has it, ``journal.reserve`` for the day when the disk is ful
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, Literal, TypeVar
 
-from pymule.errors import JournalDamagedError, JournalSetupError
-from pymule.master.journal_file import NAME, JournalFile, journal_error
+from pymule.errors import JournalDamagedError
+from pymule.master.journal_file import NAME, JournalFile, is_full
 from pymule.master.journal_lock import JournalLock
 from pymule.master.journal_reader import Reader
 from pymule.master.journal_records import Clock
-from pymule.master.journal_start import open_file
+from pymule.master.journal_salvage import Salvage, salvage
+from pymule.master.journal_space import RESERVE_NAME
+from pymule.master.journal_start import open_file, translated
+from pymule.master.journal_survey import open_whole
 from pymule.master.journal_writer import JournalWriter, Numbers, Progress
+from pymule.master.logs import log
 from pymule.sansio.body import JsonObject
 from pymule.sansio.record import Fact, Recovered, RowGone
 
 __all__ = ("Journal", "Progress")
+
+_LOGGER: Final = logging.getLogger("pymule.master")
+# The thread waits for the GIL after each statement that takes long, and a loop that is
+# busy gives it up when it must: after 5 ms by default.
+_SWITCH_S: Final = 0.001
 
 T = TypeVar("T")
 
@@ -36,6 +47,9 @@ class Journal:
         on_failed: Called on the loop, once, when the disk fails; nothing is written
             or said any more.
         seen_window_s: Message ids are kept for so many seconds.
+        on_damage: What to do about a journal that is not what was written: refuse
+            to start, or keep it aside and go on with what can be read of it. The
+            latter reads all of it twice.
     """
 
     def __init__(
@@ -45,11 +59,15 @@ class Journal:
         on_failed: Callable[[Exception], None],
         *,
         seen_window_s: float = 600.0,
+        on_damage: Literal["refuse", "salvage"] = "refuse",
     ) -> None:
+        # What had to be done about damage, once it is open.
+        self.salvage: Salvage | None = None
         self._state_dir = state_dir
         self._on_progress = on_progress
         self._on_failed = on_failed
         self._seen_window_s = seen_window_s
+        self._on_damage = on_damage
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: JournalLock | None = None
         self._file: JournalFile | None = None
@@ -72,23 +90,33 @@ class Journal:
             JournalSetupError: Directory or files have a wrong owner, mode or kind.
             StorageFullError: There is no room to note that it was opened.
         """
-        lock = JournalLock.take(self._state_dir)
-        file: JournalFile | None = None
+        self._lock = lock = JournalLock.take(self._state_dir)
         try:
-            file = open_file(lock)
-            recovered = self._read(file)
-        except sqlite3.Error as exc:
-            _close(file, lock)
-            raise journal_error(exc, lock.path / NAME) from exc
-        except OSError as exc:
-            _close(file, lock)
-            reason = exc.strerror or str(exc)
-            raise JournalSetupError(str(lock.path / NAME), reason) from exc
+            with translated(lock):
+                self._file = self._open_file(lock)
+                return self._read(self._file)
         except BaseException:
-            _close(file, lock)
+            self._let_go()
             raise
-        self._lock, self._file = lock, file
-        return recovered
+
+    def _open_file(self, lock: JournalLock) -> JournalFile:
+        if self._on_damage == "refuse":
+            return open_file(lock)
+        try:
+            return open_whole(lock)
+        except JournalDamagedError as exc:
+            self.salvage = salvage(lock, exc.what)
+            log(
+                _LOGGER,
+                logging.ERROR,
+                "journal salvaged",
+                kept_as=self.salvage.kept_as,
+                damage=self.salvage.damage,
+                messages=sum(self.salvage.messages.values()),
+                dead=self.salvage.dead,
+                lost=self.salvage.lost,
+            )
+            return open_file(lock)
 
     def _read(self, file: JournalFile) -> Recovered:
         clock = Clock.now()
@@ -100,7 +128,14 @@ class Journal:
         epoch, next_id, next_row = record
         self._numbers = Numbers(epoch + 1, next_id, next_row)
         note = ("UPDATE meta SET epoch = ?, clean = 0", (epoch + 1,))
-        file.run([note, *self._numbers.take(0, 0)], is_synced=True)
+        statements = [note, *self._numbers.take(0, 0)]
+        try:
+            file.run(statements, is_synced=True)
+        except sqlite3.Error as exc:
+            if self._lock is None or not is_full(exc, self._lock.path):
+                raise
+            self._lock.remove(RESERVE_NAME)
+            file.run(statements, is_synced=True)
         self._reader = reader = Reader(file, clock)
         return Recovered(
             epoch + 1,
@@ -123,11 +158,13 @@ class Journal:
             self._numbers,
             seen_window_s=self._seen_window_s,
             on_progress=lambda progress: self._post(self._on_progress, progress),
+            on_full=lambda is_full: self._post(self._log_space, is_full),
             on_failed=lambda error: self._post(self._on_failed, error),
         )
         self._writer.rows = self._reader.rows_count
         if self._reader.empty_rows:
             self.write([RowGone(row) for row in self._reader.empty_rows])
+        sys.setswitchinterval(_SWITCH_S)
         thread = threading.Thread(target=self._run, name="pymule-journal")
         thread.start()
 
@@ -141,6 +178,12 @@ class Journal:
         with contextlib.suppress(RuntimeError):
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(callback, argument)
+
+    def _log_space(self, is_full: bool) -> None:  # noqa: FBT001  (a call of the thread)
+        if is_full:
+            log(_LOGGER, logging.ERROR, "journal full", path=str(self._state_dir))
+        else:
+            log(_LOGGER, logging.INFO, "journal has room again")
 
     def write(self, facts: Sequence[Fact]) -> int:
         """Have *facts* written, in order; return their mark, which grows."""
@@ -173,13 +216,13 @@ class Journal:
         if self._writer is not None:
             self._writer.queue.put(None)
             await self._ended.wait()
-        _close(None if self._writer is not None else self._file, self._lock)
+            self._file = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._file.close()
+        if self._lock is not None:
+            self._lock.close()
         self._lock = self._file = None
-
-
-def _close(file: JournalFile | None, lock: JournalLock | None) -> None:
-    if file is not None:
-        with contextlib.suppress(sqlite3.Error):
-            file.close()
-    if lock is not None:
-        lock.close()

@@ -33,6 +33,7 @@ __all__ = (
     "APPLICATION_ID",
     "FORMAT",
     "NAME",
+    "TABLES",
     "WAL_NAME",
     "JournalFile",
     "is_full",
@@ -46,11 +47,16 @@ FORMAT: Final = 2
 APPLICATION_ID: Final = 0x70796D6C
 """``pyml``"""
 
-_TABLES: Final = """
+_META: Final = """
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY, epoch INTEGER, next_id INTEGER, next_row INTEGER,
     clean INTEGER
 );
+INSERT INTO meta VALUES (1, 0, 1, 1, 1);
+CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+TABLES: Final = """
 CREATE TABLE rows (
     row INTEGER PRIMARY KEY, queue TEXT, first_id INTEGER, count INTEGER,
     accepted_at INTEGER, due_at INTEGER, message_id BLOB, crc INTEGER, options BLOB,
@@ -70,9 +76,8 @@ CREATE TABLE seen (
     PRIMARY KEY (queue, message_id)
 ) WITHOUT ROWID;
 CREATE INDEX seen_at ON seen (at);
-CREATE TABLE paused (queue TEXT PRIMARY KEY) WITHOUT ROWID;
-INSERT INTO meta VALUES (1, 0, 1, 1, 1);
 """
+"""What format 2 changed; the other tables are those of format 1."""
 
 # What is asked for, and what must be answered when it is read back. A deleted body is
 # not overwritten with zeros, which Debian's SQLite does by default: it halves the
@@ -129,7 +134,8 @@ class JournalFile:
 
     def _make_tables(self) -> None:
         self.connection.executescript(
-            f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
+            f"BEGIN IMMEDIATE; {_META} {TABLES}"
+            f" PRAGMA application_id = {APPLICATION_ID};"
             f" PRAGMA user_version = {FORMAT}; COMMIT;"
         )
         # Who asks for the format reads the first bytes of the file, not the WAL.

@@ -9,7 +9,9 @@ file stays, because removing it would let two daemons lock two files of one name
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -83,6 +85,24 @@ class JournalLock:
             name, new_name, src_dir_fd=self._directory, dst_dir_fd=self._directory
         )
         self.sync()
+
+    def free_name(self, name: str) -> str:
+        """Return *name* with the time after it, and a number if that is taken."""
+        name += time.strftime("-%Y%m%dT%H%M%SZ", time.gmtime())
+        names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+        return next(one for one in names if not self.has(one))
+
+    def copy(self, name: str, new_name: str) -> None:
+        """Copy the file *name*, if there is one, so that the disk has it."""
+        if not self.has(name):
+            return
+        with (
+            (self.path / name).open("rb") as source,
+            os.fdopen(self.create(new_name), "wb") as target,
+        ):
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
 
     def sync(self) -> None:
         """Have the names of the files on the disk."""

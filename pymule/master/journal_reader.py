@@ -73,7 +73,8 @@ class Reader:
 
     def seen(self, window_s: float) -> list[SeenId]:
         """Return the message ids of the last *window_s* seconds, the oldest first."""
-        since = time.time_ns() - int(window_s * 1e9)
+        # As far back as nanoseconds since 1970 in 63 bits go.
+        since = time.time_ns() - int(min(window_s, 1e9) * 1e9)
         return list(self._records(_SEEN, "message id", seen_of, since))
 
     def paused(self) -> frozenset[str]:
@@ -92,21 +93,19 @@ class Reader:
         cursor.arraysize = 256
         try:
             cursor.execute(sql, parameters)
+            clock = self._clock
             while records := cursor.fetchmany():
                 for record in records:
-                    yield self._read(record, kind, read)
+                    # No call of ours between: a million rows are read in seconds.
+                    try:
+                        yield read(record, clock)
+                    except ValueError as exc:
+                        what = f"{kind} {record[0]!r}: {exc}"
+                        raise self._damage(what) from exc
         except sqlite3.Error as exc:
             raise journal_error(exc, self._file.path) from exc
         finally:
             cursor.close()
-
-    def _read(
-        self, record: Record, kind: str, read: Callable[[Record, Clock], _T]
-    ) -> _T:
-        try:
-            return read(record, self._clock)
-        except ValueError as exc:
-            raise self._damage(f"{kind} {record[0]!r}: {exc}") from exc
 
     def _damage(self, what: str) -> JournalDamagedError:
         return JournalDamagedError(str(self._file.path), what)

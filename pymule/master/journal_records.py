@@ -30,6 +30,7 @@ __all__ = (
     "record_of_letter",
     "record_of_seen",
     "record_of_stored",
+    "sealed",
     "seen_of",
     "stored_of",
 )
@@ -86,8 +87,15 @@ class Clock:
         return (wall - self.offset_ns) / 1e9
 
 
-def _crc(columns: Sequence[object], *blobs: bytes) -> int:
-    crc = zlib.crc32(repr(columns).encode("utf-8", "surrogatepass"))
+# What the tables give, if it is what was written; the CRC tells.
+_Row = tuple[int, str, int, int, int, int | None, bytes | None, int, bytes, bytes]
+_Change = tuple[int, int, int, int, int | None, int, int | None, str | None, int]
+_Dead = tuple[int, str, int, int, str, str | None, int, int, int, bytes, bytes]
+_Seen = tuple[str, bytes, int, int, int]
+
+
+def _crc(columns: Record, *blobs: bytes) -> int:
+    crc = zlib.crc32(repr(columns).encode())
     for blob in blobs:
         if len(blob) <= _PIECE:
             crc = zlib.crc32(blob, crc)
@@ -98,11 +106,17 @@ def _crc(columns: Sequence[object], *blobs: bytes) -> int:
     return crc
 
 
-def _check(crc: object, columns: Sequence[object], *blobs: object) -> None:
-    for blob in blobs:
-        if not isinstance(blob, bytes):
-            raise BadRecordError(f"a {type(blob).__name__} where bytes were written")
-    if crc != _crc(columns, *cast("tuple[bytes, ...]", blobs)):
+def sealed(columns: Record, *blobs: bytes) -> Record:
+    """Return the record of *columns* and *blobs*, with the CRC between them."""
+    return (*columns, _crc(columns, *blobs), *blobs)
+
+
+def _check(crc: object, columns: Record, *blobs: bytes) -> None:
+    try:
+        found = _crc(columns, *blobs)
+    except TypeError:
+        raise BadRecordError("no bytes where bytes were written") from None
+    if crc != found:
         raise BadRecordError("the CRC-32 does not fit")
 
 
@@ -114,13 +128,13 @@ def _load_errors(text: str | None) -> tuple[JsonObject, ...]:
     return tuple(json.loads(text)) if text else ()
 
 
-def _pack_name(name: str | None) -> bytes | None:
+def _pack_name(name: str) -> bytes:
     # The JSON of a sender may have half a surrogate pair, which no text of SQLite can.
-    return None if name is None else name.encode("utf-8", "surrogatepass")
+    return name.encode("utf-8", "surrogatepass")
 
 
-def _read_name(name: bytes | None) -> str | None:
-    return None if name is None else name.decode("utf-8", "surrogatepass")
+def _read_name(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
 
 
 def record_of_stored(fact: Stored, clock: Clock) -> Record:
@@ -132,10 +146,9 @@ def record_of_stored(fact: Stored, clock: Clock) -> Record:
         fact.count,
         clock.wall(fact.accepted_at),
         None if fact.due_at is None else clock.wall(fact.due_at),
-        _pack_name(fact.message_id),
+        None if fact.message_id is None else _pack_name(fact.message_id),
     )
-    crc = _crc(columns, fact.options, fact.payload)
-    return (*columns, crc, fact.options, fact.payload)
+    return sealed(columns, fact.options, fact.payload)
 
 
 def stored_of(record: Record, clock: Clock) -> Stored:
@@ -144,19 +157,29 @@ def stored_of(record: Record, clock: Clock) -> Stored:
     Raises:
         BadRecordError: It is not what was written.
     """
-    *columns, crc, options, payload = record
-    _check(crc, tuple(columns), options, payload)
-    row, queue, first_id, count, accepted_at, due_at, message_id = columns
+    (
+        row,
+        queue,
+        first_id,
+        count,
+        accepted_at,
+        due_at,
+        message_id,
+        crc,
+        options,
+        payload,
+    ) = cast("_Row", record)
+    _check(crc, record[:-3], options, payload)
     return Stored(
-        cast("int", row),
-        cast("str", queue),
-        cast("int", first_id),
-        cast("int", count),
-        cast("bytes", options),
-        cast("bytes", payload),
-        clock.monotonic(cast("int", accepted_at)),
-        None if due_at is None else clock.monotonic(cast("int", due_at)),
-        message_id=_read_name(cast("bytes | None", message_id)),
+        row,
+        queue,
+        first_id,
+        count,
+        options,
+        payload,
+        clock.monotonic(accepted_at),
+        None if due_at is None else clock.monotonic(due_at),
+        message_id=None if message_id is None else _read_name(message_id),
     )
 
 
@@ -177,7 +200,7 @@ def record_of_change(fact: Changed | Gone, seq: int, clock: Clock) -> Record:
             None if fact.due_at is None else clock.wall(fact.due_at),
             _dump_errors(fact.errors),
         )
-    return (*columns, _crc(columns))
+    return sealed(columns)
 
 
 def change_of(record: Record, clock: Clock) -> Changed | Gone:
@@ -186,20 +209,20 @@ def change_of(record: Record, clock: Clock) -> Changed | Gone:
     Raises:
         BadRecordError: It is not what was written.
     """
-    *columns, crc = record
-    _check(crc, tuple(columns))
-    row, _, first_id, count = cast("tuple[int, int, int, int]", columns[:4])
-    attempts, crashes, due_at, errors = columns[4:]
+    row, _, first_id, count, attempts, crashes, due_at, errors, crc = cast(
+        "_Change", record
+    )
+    _check(crc, record[:-1])
     if attempts is None:
         return Gone(row, first_id, count)
     return Changed(
         row,
         first_id,
         count,
-        cast("int", attempts),
-        cast("int", crashes),
-        None if due_at is None else clock.monotonic(cast("int", due_at)),
-        _load_errors(cast("str | None", errors)),
+        attempts,
+        crashes,
+        None if due_at is None else clock.monotonic(due_at),
+        _load_errors(errors),
     )
 
 
@@ -215,8 +238,7 @@ def record_of_letter(letter: DeadLetter, clock: Clock) -> Record:
         clock.wall(letter.accepted_at),
         clock.wall(letter.died_at),
     )
-    crc = _crc(columns, letter.options, letter.body)
-    return (*columns, crc, letter.options, letter.body)
+    return sealed(columns, letter.options, letter.body)
 
 
 def letter_of(record: Record, clock: Clock) -> DeadLetter:
@@ -225,28 +247,38 @@ def letter_of(record: Record, clock: Clock) -> DeadLetter:
     Raises:
         BadRecordError: It is not what was written.
     """
-    *columns, crc, options, body = record
-    _check(crc, tuple(columns), options, body)
-    id_, queue, attempts, crashes, reason, errors, accepted_at, died_at = columns
+    (
+        id_,
+        queue,
+        attempts,
+        crashes,
+        reason,
+        errors,
+        accepted,
+        died,
+        crc,
+        options,
+        body,
+    ) = cast("_Dead", record)
+    _check(crc, record[:-3], options, body)
     return DeadLetter(
-        MessageId(cast("int", id_)),
-        cast("str", queue),
-        cast("bytes", body),
-        cast("bytes", options),
-        cast("int", attempts),
-        cast("int", crashes),
-        DeadReason[cast("str", reason)],
-        _load_errors(cast("str | None", errors)),
-        clock.monotonic(cast("int", accepted_at)),
-        clock.monotonic(cast("int", died_at)),
+        MessageId(id_),
+        queue,
+        body,
+        options,
+        attempts,
+        crashes,
+        DeadReason[reason],
+        _load_errors(errors),
+        clock.monotonic(accepted),
+        clock.monotonic(died),
     )
 
 
 def record_of_seen(seen: SeenId, clock: Clock) -> Record:
     """Return the record of a message id."""
     name = _pack_name(seen.message_id)
-    columns = (seen.queue, name, seen.id, clock.wall(seen.at))
-    return (*columns, _crc(columns))
+    return sealed((seen.queue, name, seen.id, clock.wall(seen.at)))
 
 
 def seen_of(record: Record, clock: Clock) -> SeenId:
@@ -255,12 +287,6 @@ def seen_of(record: Record, clock: Clock) -> SeenId:
     Raises:
         BadRecordError: It is not what was written.
     """
-    *columns, crc = record
-    _check(crc, tuple(columns))
-    queue, message_id, id_, at = columns
-    return SeenId(
-        cast("str", queue),
-        _read_name(cast("bytes", message_id)) or "",
-        cast("int", id_),
-        clock.monotonic(cast("int", at)),
-    )
+    queue, message_id, id_, at, crc = cast("_Seen", record)
+    _check(crc, record[:-1])
+    return SeenId(queue, _read_name(message_id), id_, clock.monotonic(at))

@@ -28,19 +28,21 @@ class Space:
     def make_reserve(self) -> bool:
         """Make the reserve if it is not there; tell whether it is there now."""
         if not self.has_reserve:
-            self._lock.remove(RESERVE_NAME)
             try:
-                fd = self._lock.create(RESERVE_NAME)
+                self.has_reserve = self._make()
             except OSError:
-                return False
-            try:
-                os.posix_fallocate(fd, 0, RESERVE_BYTES)
-                self.has_reserve = True
-            except OSError:
-                self._lock.remove(RESERVE_NAME)
-            finally:
-                os.close(fd)
+                self.give_up()
         return self.has_reserve
+
+    def _make(self) -> bool:
+        is_there = self._lock.has(RESERVE_NAME)
+        path = self._lock.path / RESERVE_NAME
+        fd = os.open(path, os.O_RDWR) if is_there else self._lock.create(RESERVE_NAME)
+        try:
+            os.posix_fallocate(fd, 0, RESERVE_BYTES)
+        finally:
+            os.close(fd)
+        return True
 
     def give_up(self) -> None:
         """Remove the reserve."""

@@ -1,27 +1,59 @@
 """From a state directory to an open database that can be trusted."""
 
+import errno
 import os
-from contextlib import closing
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from pymule.errors import JournalDamagedError, JournalFormatError
+from pymule.errors import (
+    JournalDamagedError,
+    JournalFormatError,
+    JournalSetupError,
+    StorageFullError,
+)
 from pymule.master.journal_file import (
     APPLICATION_ID,
     FORMAT,
     NAME,
     WAL_NAME,
     JournalFile,
+    journal_error,
 )
 from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_migrate import migrate
 from pymule.master.journal_writer import FAILED_NAME
 
-__all__ = ("open_file", "rebuild", "replace_file")
+__all__ = (
+    "NEW_NAME",
+    "check_format",
+    "finish_new",
+    "open_file",
+    "rebuild",
+    "remove_new",
+)
 
 _MAGIC: Final = b"SQLite format 3\0"
-_NEW_NAME: Final = "journal.new"
+NEW_NAME: Final = "journal.new"
 _NEXT_NAME: Final = "journal.next"
 """A new file that is whole, and takes the place of the other."""
+
+
+@contextmanager
+def translated(lock: JournalLock) -> Iterator[None]:
+    """Raise what goes wrong in an open journal as an error of ours."""
+    path = lock.path / NAME
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise journal_error(exc, path) from exc
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError(str(path)) from exc
+        reason = exc.strerror or str(exc)
+        raise JournalSetupError(str(path), reason) from exc
 
 
 def open_file(lock: JournalLock) -> JournalFile:
@@ -33,9 +65,9 @@ def open_file(lock: JournalLock) -> JournalFile:
         sqlite3.Error: Anything else.
     """
     path = lock.path / NAME
-    lock.remove(_NEW_NAME)
+    remove_new(lock)
     if lock.has(_NEXT_NAME):
-        replace_file(lock)
+        _replace(lock)
     if not lock.has(NAME):
         if lock.has(WAL_NAME):
             raise JournalDamagedError(str(path), f"it is missing; {WAL_NAME} is there")
@@ -44,7 +76,8 @@ def open_file(lock: JournalLock) -> JournalFile:
         lock.sync()
         return file
     lock.has(WAL_NAME)
-    check_format(path)
+    if check_format(path) < FORMAT:
+        migrate(lock)
     if lock.has(FAILED_NAME):
         rebuild(lock)
         lock.remove(FAILED_NAME)
@@ -95,24 +128,34 @@ def rebuild(lock: JournalLock) -> None:
     Raises:
         JournalDamagedError: The old one has faults.
     """
-    path = lock.path / NAME
-    with closing(JournalFile(path)) as file:
+    with closing(JournalFile(lock.path / NAME)) as file:
         file.check(is_thorough=True)
-        fd = lock.create(_NEW_NAME)
-        try:
-            file.connection.execute("VACUUM INTO ?", (str(lock.path / _NEW_NAME),))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    lock.rename(_NEW_NAME, _NEXT_NAME)
-    replace_file(lock)
+        remove_new(lock)
+        os.close(lock.create(NEW_NAME))
+        file.connection.execute("VACUUM INTO ?", (str(lock.path / NEW_NAME),))
+    finish_new(lock)
 
 
-def replace_file(lock: JournalLock) -> None:
-    """Let the new file take the place of the journal; may be interrupted and repeated.
+def remove_new(lock: JournalLock) -> None:
+    """Remove a new file that was not finished."""
+    lock.remove(NEW_NAME)
+    lock.remove(f"{NEW_NAME}-wal")
 
-    The WAL goes first: SQLite would put what is in it into the new file.
-    """
+
+def finish_new(lock: JournalLock) -> None:
+    """Let the new file, which is whole, take the place of the journal."""
+    fd = os.open(lock.path / NEW_NAME, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    lock.rename(NEW_NAME, _NEXT_NAME)
+    _replace(lock)
+
+
+def _replace(lock: JournalLock) -> None:
+    # May be interrupted, and done again by the next start. The WAL goes first: SQLite
+    # would put what is in it into the new file.
     lock.remove(WAL_NAME)
     lock.sync()
     lock.rename(_NEXT_NAME, NAME)

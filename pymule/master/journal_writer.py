@@ -92,6 +92,10 @@ class Numbers:
             ("UPDATE meta SET next_id = ?, next_row = ?", (self.id_end, self.row_end))
         ]
 
+    def forget_end(self) -> None:
+        """Note again what is used: the last note was not written."""
+        self.id_end = self.row_end = 0
+
 
 class JournalWriter:
     """Writes on a thread of its own; everything here but `queue` belongs to it.
@@ -99,6 +103,7 @@ class JournalWriter:
     Args:
         seen_window_s: Message ids are forgotten after so many seconds.
         on_progress: Called on the thread.
+        on_full: Called on the thread when the disk is full, and when it is no more.
         on_failed: Called on the thread, once; nothing is called after it.
     """
 
@@ -110,10 +115,12 @@ class JournalWriter:
         *,
         seen_window_s: float,
         on_progress: Callable[[Progress], None],
+        on_full: Callable[[bool], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
         # Calls with their marks; None ends the thread.
         self.queue: SimpleQueue[tuple[int, Sequence[Fact]] | None] = SimpleQueue()
+        # Whether new rows are refused.
         self.is_full = False
         self.commits = 0
         self.rows = 0
@@ -124,6 +131,7 @@ class JournalWriter:
         self._numbers = numbers
         self._seen_window_s = seen_window_s
         self._on_progress = on_progress
+        self._on_full = on_full
         self._on_failed = on_failed
         # The epoch makes the numbers of this start higher than those before.
         self._seq = count(numbers.epoch << 40)
@@ -145,6 +153,7 @@ class JournalWriter:
 
     def run(self) -> None:
         """Write until told to end, or until the disk fails."""
+        self._set_full(is_full=not self._space.has_reserve)
         try:
             while not self._is_closing:
                 self._turn()
@@ -245,7 +254,7 @@ class JournalWriter:
                 self._grown += size
                 self._on_progress(Progress(self._written, stored=numbers))
                 return
-        self.is_full = True
+        self._set_full(is_full=True)
         self._on_progress(Progress(self._written, refused=numbers, error=self._error))
 
     def _may_store(self, size: int, now: float) -> bool:
@@ -257,10 +266,15 @@ class JournalWriter:
             return False
         self._retry_at = now + _RETRY_S
         self._make_room()
-        self.is_full = not self._space.has_room(2 * size)
+        self._set_full(is_full=not self._space.has_room(2 * size))
         return not self.is_full
 
     # What is done when the disk is full
+
+    def _set_full(self, *, is_full: bool) -> None:
+        if is_full is not self.is_full:
+            self.is_full = is_full
+            self._on_full(is_full)
 
     def _commit(self, statements: list[Statement], *, is_synced: bool) -> bool:
         """Do *statements*; tell whether there was room."""
@@ -269,6 +283,7 @@ class JournalWriter:
         except sqlite3.Error as exc:
             if not is_full(exc, self._lock.path):
                 raise
+            self._numbers.forget_end()
             return False
         self.commits += 1
         return True
@@ -285,7 +300,7 @@ class JournalWriter:
     def _commit_at_last(self, statements: list[Statement]) -> bool:
         if self._commit_after_checkpoint(statements, is_synced=False):
             return True
-        self.is_full = True
+        self._set_full(is_full=True)
         self._space.give_up()
         return self._commit_after_checkpoint(statements, is_synced=False)
 
@@ -302,9 +317,9 @@ class JournalWriter:
         """Do what can wait until nothing is queued."""
         if self._grown and not self.is_full:
             self._checkpoint()
-        if self.is_full:
+        if self.is_full and not self._waiting:
             self._make_room()
-            self.is_full = bool(self._waiting) or not self._space.has_room(_PAGES_BYTES)
+            self._set_full(is_full=not self._space.has_room(_PAGES_BYTES))
         elif self._free_pages > _FREE_PAGES:
             self._vacuum(_VACUUM_PAGES)
         elif self._wal_size() > RESERVE_BYTES:

@@ -1,7 +1,7 @@
 """What is left of a row: its changes, put one after another over its messages."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pymule.sansio.record import Changed, Gone, Share, Stored
@@ -9,13 +9,15 @@ from pymule.sansio.record import Changed, Gone, Share, Stored
 __all__ = ("shares_of",)
 
 
-def shares_of(stored: Stored, changes: Iterable[Changed | Gone]) -> list[Share]:
+def shares_of(stored: Stored, changes: Sequence[Changed | Gone]) -> list[Share]:
     """Return what is left of *stored* after *changes*, in the order of the ids.
 
     Changes may be about messages that are gone already; those stay gone. Neighbours
     with the same history are one share.
     """
     shares = [Share(stored.first_id, stored.count, due_at=stored.due_at)]
+    if not changes:
+        return shares
     for change in changes:
         _put(shares, change)
     return _joined(shares)

@@ -176,7 +176,7 @@ async def test_a_failure_is_kept_with_the_mule_and_the_time(yard: Yard) -> None:
         ask(10)
         for attempt in range(2):
             deliver = hear(Deliver)
-            error = {"type": "Oops", "text": "x" * 100_000, "more": 1}
+            error = {"type": "Oops", "text": "x" * 10_000, "more": 1}
             say(Nack(deliver.first_id, deliver.attempt, 0.0, attempt == 1, error))
         rest()
     """

@@ -220,3 +220,41 @@ def run_into(
         check=False,
         timeout=LONG,
     )
+
+
+async def test_a_pause_and_a_dead_letter_outlive_the_master(daemon: Daemon) -> None:
+    daemon.program("work", FAILING)
+    daemon.configure('state_dir = "state"' + FILE + 'durability = "process"\n')
+    await daemon.start()
+    async with daemon.client() as client:
+        bad = await client.mule_msg("bad", headers={"for": "you"})
+        await daemon.status_when(lambda status: queue_of(status, "mule")["dead"] == 1)
+        run(daemon, "pause", "mule")
+        await client.mule_msg("later")
+    before = answer(daemon, "dead", "show", bad)
+    await daemon.kill()
+    await daemon.start()
+
+    after = answer(daemon, "dead", "show", bad)
+    (row,) = rows(daemon, "peek", "mule")
+    status = queue_of(await daemon.status(), "mule")
+
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    for key in ("accepted_at", "died_at"):
+        assert abs(before.pop(key) - after.pop(key)) < 1
+    assert after == before
+    assert (row["body"], row["state"]) == ("later", "ready")
+    assert (status["paused"], status["durability"]) == (True, "process")
+
+    daemon.allow("mended")
+    run(daemon, "resume", "mule")
+    run(daemon, "dead", "replay", bad)
+    await daemon.noted("did", bad, "bad")
+    await daemon.noted("did", row["id"], "later")
+    await daemon.status_when(lambda status: queue_of(status, "mule")["acked"] == 2)
+    await daemon.kill()
+    await daemon.start()
+    status = queue_of(await daemon.status(), "mule")
+    assert (status["dead"], status["ready"], status["paused"]) == (0, 0, False)
+    assert await daemon.stop() == 0

@@ -272,6 +272,7 @@ def letter_of(record: Record, clock: Clock) -> DeadLetter:
         _load_errors(errors),
         clock.monotonic(accepted),
         clock.monotonic(died),
+        is_kept=True,
     )
 
 

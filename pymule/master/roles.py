@@ -58,9 +58,17 @@ NEEDED: Final[Mapping[str, UserRole]] = {
     "timer_add": UserRole.SENDER,
     "timer_cancel": UserRole.SENDER,
     "unlock": UserRole.SENDER,
-    # What a program prints may hold anything.
+    # What a program prints may hold anything, and so may messages.
+    "dead": UserRole.ADMIN,
+    "dead_purge": UserRole.ADMIN,
+    "dead_replay": UserRole.ADMIN,
+    "dead_show": UserRole.ADMIN,
     "logs": UserRole.ADMIN,
+    "pause": UserRole.ADMIN,
+    "peek": UserRole.ADMIN,
+    "purge": UserRole.ADMIN,
     "reload": UserRole.ADMIN,
+    "resume": UserRole.ADMIN,
     "stop": UserRole.ADMIN,
 }
 """The least role that may submit, or make a call, by the call's method."""

@@ -140,8 +140,9 @@ async def test_every_call_is_in_the_table(yard: Yard) -> None:
     control = set(master.connections._control._methods) | {"logs", "reload"}
     signals = set(master.signals._methods) | {"raise", "register"}
     locks = set(master.locks._methods)
+    queues = set(master.connections._control._queues._methods)
 
-    assert {SUBMIT} | control | signals | locks == set(NEEDED)
+    assert {SUBMIT} | control | signals | locks | queues == set(NEEDED)
 
 
 @pytest.mark.parametrize("role", [UserRole.SENDER, UserRole.READER, UserRole.NOBODY])

@@ -118,7 +118,7 @@ class Intake:
             for sender, sequence in storing.senders:
                 self._answers.append((sender, sequence, run.count, run.first_id))
             self._answers += storing.answers_behind
-            self._places.enter(run, storing.due_at)
+            self._enter(run, storing.due_at)
 
     def not_stored(self, rows: Iterable[int], error: RefusedError) -> list[Queue]:
         """The *rows* cannot be written; return the queues that have room again.
@@ -131,7 +131,6 @@ class Intake:
             run = storing.run
             queue = run.queue
             queue.storing -= run.count
-            queue.accepted -= run.count
             if run.asked.message_id is not None:
                 queue.seen.forget(run.asked.message_id, run.message)
             # Nothing is to be said of a row that is not there.
@@ -197,7 +196,7 @@ class Intake:
         if durability is Durability.MEMORY:
             answer = parked.sender, parked.sequence, count, run.first_id
             self._answers.append(answer)
-            self._places.enter(run, parked.due_at)
+            self._enter(run, parked.due_at)
             return
         queue.storing += count
         run.place = Place.STORING
@@ -210,6 +209,10 @@ class Intake:
         if message_id is not None:
             self._rows[queue.name, message_id] = row
         self._answers.append((*sender, count, None))
+
+    def _enter(self, run: Run, due_at: float | None) -> None:
+        run.queue.accepted += run.count
+        self._places.enter(run, due_at)
 
 
 def _full(queue: Queue) -> QueueFullError:

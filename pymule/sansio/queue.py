@@ -166,7 +166,10 @@ class Queue:
         return parked.batch.fitting(parked.first, 1, room) > 0
 
     def accept(self, parked: Parked, count: int, first_id: int) -> Run:
-        """Take in the first *count* of the *parked* messages; return them."""
+        """Take in the first *count* of the *parked* messages; return them.
+
+        They are counted as accepted when they are confirmed.
+        """
         batch, first = parked.batch, parked.first
         if count != batch.count:
             # Bytes are counted by the batch, so a part becomes one of its own.
@@ -179,7 +182,6 @@ class Queue:
             run.expires_at = parked.at + parked.asked.ttl
         self.charge(batch)
         self.count += count
-        self.accepted += count
         return run
 
     def charge(self, batch: Batch) -> None:

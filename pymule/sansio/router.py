@@ -411,6 +411,9 @@ class Router:
     def _forget_if_done(self, queue: Queue) -> None:
         if queue.is_closed and queue.is_empty and not len(queue.dead):
             del self.queues[queue.name]
+            if queue.is_paused:
+                # Its name may come back, and is not paused then.
+                self.ledger.paused(queue.name, is_paused=False)
 
 
 _NOTHING_TAKEN: Final = Hands(0, frozenset())

@@ -136,6 +136,7 @@ class Upkeep:
         if not queue.room_for(parked):
             raise QueueFullError(name, queue.limits.max_messages)
         run = queue.accept(parked, 1, letter.id)
+        queue.accepted += 1
         if queue.keeping.durability is not Durability.MEMORY:
             self._router.ledger.keep(run)
         # After that, so that no moment is without it.

@@ -32,15 +32,18 @@ def words(answers: list[Answer]) -> list[tuple[int, int, int, object]]:
 
 def test_a_durable_message_is_confirmed_and_delivered_when_it_is_written() -> None:
     desk = Desk("a", keeping=DURABLE)
+    queue = desk.router.queues["a"]
     desk.link(1, "a", credit=9)
 
     assert desk.submit("a", b"x", b"y") == [(1, 1, 2, None)]
     assert desk.sent() == []
+    assert (queue.count, queue.storing, queue.accepted) == (2, 2, 0)
     (fact,) = stored(desk.router.take_facts())
     assert (fact.row, fact.count, fact.is_synced, fact.is_kept) == (1, 2, True, False)
     desk.router.stored([1])
 
     assert desk.router.take_answers() == [(1, 1, 2, 1)]
+    assert (queue.count, queue.storing, queue.accepted) == (2, 0, 2)
     assert desk.sent() == [(1, [b"x", b"y"])]
 
 

@@ -24,7 +24,8 @@ def queue(places: Places) -> Queue:
 
 def accepted(queue: Queue, count: int = 1, **words: str | float) -> Run:
     waiting = parked(*[b"x"] * count, **words)  # type: ignore[arg-type]
-    return queue.accept(waiting, count, queue.accepted + 1)
+    queue.accepted += count
+    return queue.accept(waiting, count, queue.accepted - count + 1)
 
 
 # In

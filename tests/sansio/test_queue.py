@@ -8,7 +8,7 @@ OVERHEAD = BATCH_OVERHEAD_BYTES
 
 
 def accepted(queue: Queue, *bodies: bytes) -> Run:
-    return queue.accept(parked(*bodies), len(bodies), queue.accepted + 1)
+    return queue.accept(parked(*bodies), len(bodies), queue.count + 1)
 
 
 # Room

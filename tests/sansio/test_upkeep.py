@@ -99,6 +99,16 @@ def test_a_paused_queue_accepts_and_delivers_nothing_until_it_is_resumed() -> No
     ]
 
 
+def test_a_queue_that_is_no_more_is_not_paused() -> None:
+    desk = Desk("a")
+    Upkeep(desk.router).pause("a")
+    desk.router.take_facts()
+
+    desk.router.close_queue("a")
+
+    assert desk.router.take_facts() == [Paused("a", is_paused=False)]
+
+
 def test_a_pause_keeps_no_mule_free() -> None:
     desk = Desk("a", "b")
     link = desk.link(1, "a", "b", credit=2)

@@ -79,6 +79,7 @@ class Outflow:
             self.progressed,
             self._failed,
             seen_window_s=window_s,
+            on_damage=plan.on_damage,
         )
         recovered = journal.open()
         found = upkeep.recover(recovered, time.monotonic())

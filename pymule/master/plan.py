@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pymule.config import (
     FarmConfig,
@@ -83,7 +83,7 @@ class Plan:
     function: QueuePlan = QueuePlan(Limits(), DeliveryPolicy())
     allow_pickle: bool = False
     state_dir: Path | None = None
-    on_damage: str = "refuse"
+    on_damage: Literal["refuse", "salvage"] = "refuse"
     patience: Patience = Patience()
     # Settings that count at the start only, to tell when a reload changes them.
     at_start: Mapping[str, object] = field(default_factory=dict)

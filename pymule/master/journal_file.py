@@ -83,8 +83,9 @@ CREATE INDEX seen_at ON seen (at);
 # not overwritten with zeros, which Debian's SQLite does by default: it halves the
 # rate, and the file is for its user only.
 _PRAGMAS: Final = (
-    ("auto_vacuum", "INCREMENTAL", 2),
+    # First: with anything else a database in WAL mode would get its shared memory.
     ("locking_mode", "EXCLUSIVE", "exclusive"),
+    ("auto_vacuum", "INCREMENTAL", 2),
     ("journal_mode", "WAL", "wal"),
     ("synchronous", "FULL", 2),
     ("wal_autocheckpoint", "0", 0),

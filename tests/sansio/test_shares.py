@@ -38,7 +38,11 @@ def test_a_part_that_was_tried_has_its_own_share() -> None:
 
 
 def test_what_is_gone_stays_gone() -> None:
-    changes: list[Changed | Gone] = [Gone(1, 10, 4), Changed(1, 10, 8, 1, 0), Gone(1, 17, 1)]
+    changes: list[Changed | Gone] = [
+        Gone(1, 10, 4),
+        Changed(1, 10, 8, 1, 0),
+        Gone(1, 17, 1),
+    ]
 
     assert shares_of(ROW, changes) == [Share(14, 3, 1, 0)]
 

@@ -57,14 +57,15 @@ class Upkeep:
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    def peek(self, name: str, limit: int, skip: int = 0) -> list[Peeked]:
-        """Return messages that wait, in the order of delivery or nearly.
+    def peek(self, name: str, limit: int, skip: int = 0) -> Iterator[Peeked]:
+        """Iterate over messages that wait, in the order of delivery or nearly.
 
-        Nothing is leased: they stay where they are.
+        Nothing is leased: they stay where they are. Each body is copied as its
+        message comes, because all of them may be as much as the queue holds.
         """
         runs = self._router.queues[name].waiting_runs()
         messages = ((run, offset) for run in runs for offset in range(run.count))
-        return [_peeked(*item) for item in islice(messages, skip, skip + limit)]
+        return (_peeked(*item) for item in islice(messages, skip, skip + limit))
 
     def pause(self, name: str) -> bool:
         """Let a queue accept, and deliver nothing; tell whether that is new."""

@@ -2,14 +2,17 @@
 
 import array
 import json
+import os
 import shutil
 import socket
+import stat
 from pathlib import Path
 from typing import Final, cast
 
 import pytest
 from blockbuster import BlockBuster
 
+from pymule.cli.exits import ExitCode
 from pymule.client.aio import Client
 from pymule.client.sync import Client as SyncClient
 from pymule.errors import (
@@ -20,7 +23,7 @@ from pymule.errors import (
 from pymule.sansio.batch import pack_bodies
 from pymule.sansio.verbs import Call, Hello, Submit
 from tests.conftest import MS
-from tests.daemon.harness import LONG, Daemon, Status
+from tests.daemon.harness import LONG, Daemon, Status, mule_of, queue_of
 from tests.daemon.users import NOBODY, as_root, as_user, connect_as, start_as
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(40_000 * MS)]
@@ -207,6 +210,52 @@ async def test_no_client_talks_to_who_took_the_place_of_the_daemon(
     assert heard == ["0", "0"], "bytes that the squatter got"
 
 
+# Its files
+
+KEEPS: Final = f'state_dir = "state"\n[shared]\ndurability = "disk"\n{A_MULE}'
+
+
+async def test_what_it_keeps_is_for_its_own_user(daemon: Daemon) -> None:
+    daemon.program("work", "import time\ndef main():\n    time.sleep(1000)\n")
+    daemon.configure(KEEPS)
+    before = os.umask(0)
+    try:
+        daemon.begin()
+    finally:
+        os.umask(before)
+    await daemon.logged("pymuled listens")
+    async with daemon.client("test") as client:
+        await client.mule_msg("secret")
+
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in [daemon.directory / "state", *daemon.directory.glob("state/*")]
+    }
+
+    assert modes.pop("state") == 0o700
+    assert modes.keys() >= {"journal.db", "journal.lock"}
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.parametrize("name", ["state/journal.db", "state/journal.lock", "state"])
+async def test_links_planted_in_the_place_of_its_files_are_not_followed(
+    daemon: Daemon, name: str
+) -> None:
+    victim, planted = daemon.directory / "victim", daemon.directory / name
+    victim.mkdir() if name == "state" else victim.touch()
+    planted.parent.mkdir(0o700, exist_ok=True)
+    planted.symlink_to(victim)
+    daemon.program("work", ECHO)
+    daemon.configure(KEEPS)
+
+    daemon.begin()
+
+    assert await daemon.ended() == ExitCode.NO_SOCKET
+    (failed,) = daemon.records("pymuled failed")
+    assert "state" in str(failed["error"])
+    assert not (list(victim.iterdir()) if name == "state" else victim.read_bytes())
+
+
 # What is sent to it
 
 
@@ -262,6 +311,52 @@ async def test_names_are_never_paths_and_words_never_commands(daemon: Daemon) ->
 
     await daemon.noted("argv", *str(daemon.directory / name).split(" "))
     assert {path.name for path in daemon.directory.rglob("*")} == before
+    assert await daemon.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "mule", "explodes"),
+    [
+        ("", "", False),
+        ("", "uwsgi = true", False),
+        # So it is a bomb.
+        ("allow_pickle = true", "", True),
+    ],
+    ids=["by default", "with uwsgi", "allowed"],
+)
+async def test_a_hostile_pickle_is_inert_unless_the_file_allows_pickles(
+    daemon: Daemon, settings: str, mule: str, *, explodes: bool
+) -> None:
+    daemon.program(
+        "work",
+        """
+        import pymule
+
+        @pymule.mulefunc
+        def double(number):
+            return number * 2
+
+        async def main():
+            async for message in pymule.messages():
+                note("did", len(message.body))
+        """,
+    )
+    daemon.configure(f"{settings}\n{A_MULE}{mule}\n")
+    await daemon.start()
+    # Makes a directory in whoever unpickles it.
+    bomb = f"cos\nmkdir\n(V{daemon.directory}/pwned\ntR.".encode()
+
+    async with daemon.client("test") as client:
+        await client.mule_msg(bomb)
+        await client.send("func:work:double", b"\2" + bomb)
+        await client.send("func:work:double", bomb)
+    await daemon.noted("did", len(bomb))
+    status = await daemon.status_when(
+        lambda status: queue_of(status, "func:work:double")["dead"] == 2
+    )
+
+    assert mule_of(status, 1)["restarts"] == 0
+    assert (daemon.directory / "pwned").exists() is explodes
     assert await daemon.stop() == 0
 
 

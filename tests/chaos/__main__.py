@@ -14,7 +14,7 @@ from tests.chaos.verdict import Outcome, tell
 __all__ = ("main",)
 
 # Room for the journal of what is queued, and not for much more.
-_SMALL_BYTES: Final = 6 * 1024 * 1024
+_SMALL_BYTES: Final = 16 * 1024 * 1024
 _PERIODS: Final = {"smoke": (1.0, 3.0), "soak": (5.0, 15.0)}
 
 

@@ -97,11 +97,10 @@ async def break_once(name: str, seed: int, *, saboteur: str = "none") -> Outcome
                     await _be_slow(stage, outcome)
                 else:
                     cuts = await _fail(stage, outcome, disk)
-            await stage.stop_senders()
             outcome.blows[Break.DISK_ERROR] = 1
-            faults: list[Fault | Break] = (
-                [Fault.KILL_MASTER, Break.DISK_ERROR] if cuts else []
-            )
+            faults: list[Fault | Break] = []
+            if cuts:
+                faults = [Fault.KILL_MASTER, Break.DISK_ERROR]
             await conclude(stage, outcome, baseline, faults=faults, power_cuts=cuts)
         finally:
             stage.close()

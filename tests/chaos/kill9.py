@@ -33,7 +33,8 @@ async def kill_often(
     """Kill the daemon that often; return what became of the messages.
 
     Args:
-        life_s: Between these a daemon lives once it listens, in seconds.
+        life_s: Between these a daemon lives once it listens, in seconds;
+            if not from 0, once it is ready.
     """
     draw = random.Random(seed)  # noqa: S311  (repeatable, keeps no secret)
     course: dict[str, object] = {"kills": kills, "durability": durability, "seed": seed}
@@ -50,7 +51,6 @@ async def kill_often(
             await _live(stage, draw, life_s)
         stage.kill()
         await stage.start()
-        await stage.stop_senders()
         outcome.blows[Fault.KILL_MASTER] = len(stage.master_deaths)
         await conclude(stage, outcome, baseline, faults=[Fault.KILL_MASTER])
     finally:
@@ -60,10 +60,12 @@ async def kill_often(
 
 async def _live(stage: Stage, draw: random.Random, life_s: tuple[float, float]) -> None:
     """Let the daemon live for a while."""
-    if draw.random() < _IN_START:
+    if draw.random() < _IN_START and not life_s[0]:
         await asyncio.sleep(draw.uniform(0, _START_S))
         return
-    await until(lambda: stage.is_serving or not stage.is_up, "the daemon listens")
+    # A daemon that is to live a while is to have mules.
+    event = "pymuled ready" if life_s[0] else "pymuled listens"
+    await until(lambda: stage.has_said(event) or not stage.is_up, event)
     assert stage.is_up, stage.log.read_text()[-3000:]
     await asyncio.sleep(draw.uniform(*life_s))
 

@@ -51,7 +51,6 @@ async def cut_often(
                 disk.turn_off()
                 disk.turn_on()
                 stage.launch()
-            await stage.stop_senders()
             outcome.blows[Break.POWER_CUT] = cuts
             await conclude(
                 stage,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.chaos.nemesis import Blow, Fault, schedule
 from tests.chaos.proxy import Proxy
@@ -16,6 +17,10 @@ from tests.chaos.stage import Stage, until
 from tests.chaos.verdict import Baseline, Outcome, conclude
 
 __all__ = ("Course", "run")
+
+
+# Exit status of a daemon that may succeed later.
+_TRY_AGAIN: Final = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,12 @@ class _Run:
         keeper = asyncio.create_task(self._keep_master())
         await self._strike()
         await self._heal()
-        await stage.stop_senders()
-        await self._proxy.close()
         self._is_over = True
         await keeper
-        await conclude(stage, self._outcome, baseline, faults=self._course.faults)
+        try:
+            await conclude(stage, self._outcome, baseline, faults=self._course.faults)
+        finally:
+            await self._proxy.close()
         return self._outcome
 
     # Faults
@@ -114,7 +120,7 @@ class _Run:
         """Undo all that still lasts."""
         while self._healings:
             self._healings.popitem()[1]()
-        await until(lambda: self._stage.is_up, "there is a daemon")
+        await until(lambda: self._stage.has_said("pymuled ready"), "a daemon is ready")
 
     def _hit(self, blow: Blow) -> bool:
         """Carry *blow* out; tell whether there was a victim."""
@@ -143,7 +149,7 @@ class _Run:
             case Fault.RELOAD if self._stage.is_serving:
                 self._stage.master.send_signal(signal.SIGHUP)
             case Fault.FILL_DISK if self._course.small_disk is not None:
-                self._fill(self._course.small_disk / "filler", blow)
+                self._fill(self._course.small_disk / f"filler-{blow.choice}", blow)
             case _:
                 return False
         return True
@@ -176,10 +182,11 @@ class _Run:
         """Start the daemon again when it ended and nobody killed it."""
         while not self._is_over:
             stage = self._stage
-            if not stage.is_up and stage.master.returncode != -signal.SIGKILL:
-                self._outcome.problems.append(
-                    f"pymuled ended by itself with {stage.master.returncode}"
-                )
+            status = stage.master.poll()
+            if status not in (None, -signal.SIGKILL):
+                # Without room for a journal there is no start; it is tried again.
+                if status != _TRY_AGAIN or Fault.FILL_DISK not in self._course.faults:
+                    self._outcome.problems.append(f"pymuled ended with {status}")
                 stage.master_deaths.append(time.monotonic_ns())
                 stage.launch()
             await asyncio.sleep(0.05)

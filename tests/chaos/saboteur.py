@@ -151,7 +151,7 @@ def _garble() -> None:
 
 
 def _confirm_early() -> None:
-    """Rows are confirmed at once, and written a moment later."""
+    """All is said to be written at once, and is written a moment later."""
     progressed = Outflow.progressed
     confirmed: set[int] = set()
 
@@ -162,7 +162,7 @@ def _confirm_early() -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(0.1, self._writer.queue.put, entry)
         rows = [f.row for f in facts if isinstance(f, Stored) and not f.is_kept]
-        loop.call_soon(self._on_progress, Progress(0, rows))
+        loop.call_soon(self._on_progress, Progress(self._mark, rows))
         return self._mark
 
     def progress_once(self: Outflow, progress: Progress) -> None:

@@ -32,7 +32,10 @@ ORDERED: Final = frozenset({"farm:line"})
 SENDERS: Final = ("a", "b", "c")
 
 _ROOT: Final = Path(__file__).parents[2]
-_PATIENCE_S: Final = 30.0 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
+_SLOWNESS: Final = float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
+_PATIENCE_S: Final = 30.0 * _SLOWNESS
+# For what a sender is at: at most a queue full of messages is before it.
+_ANSWER_S: Final = 10.0 * _SLOWNESS
 
 # Nothing becomes a dead letter here, whatever happens to it.
 _QUEUE: Final = """
@@ -118,8 +121,8 @@ class Stage:
         # Statuses of masters that ended though nobody killed them.
         self.exits: list[int] = []
         self.starts = 0
-        # How many had listened before the current one.
-        self._listened = 0
+        # How far the log was when the current one was started.
+        self._log_start = 0
         self._saboteur = saboteur
         self._master: subprocess.Popen[bytes] | None = None
         self._senders: dict[str, subprocess.Popen[bytes]] = {}
@@ -156,21 +159,26 @@ class Stage:
     @property
     def is_serving(self) -> bool:
         """Whether there is a daemon, and it has said that clients may come."""
-        return self.is_up and self._count("pymuled listens") > self._listened
+        return self.is_up and self.has_said("pymuled listens")
+
+    def has_said(self, event: str) -> bool:
+        """Whether the log of the current daemon, or of its mules, has *event*."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return f'"{event}"'.encode() in log.read()
 
     def launch(self) -> None:
         """Start a daemon, and do not wait."""
-        self._listened = self._count("pymuled listens")
+        self._log_start = self.log.stat().st_size
         words = ["tests.chaos.saboteur", self._saboteur, "-c", str(self.config)]
         self._master = self._popen(words)
         self.starts += 1
 
     async def start(self) -> None:
         """Start a daemon and wait until it is ready."""
-        ready = self._count("pymuled ready")
         self.launch()
         await until(
-            lambda: self._count("pymuled ready") > ready or not self.is_up,
+            lambda: self.has_said("pymuled ready") or not self.is_up,
             "the daemon is ready",
         )
         assert self.is_up, self.log.read_text()[-3000:]
@@ -247,18 +255,21 @@ class Stage:
         name = names[choice % len(names)]
         return name, self._senders[name]
 
-    async def stop_senders(self) -> None:
-        """Let them finish what they are at; kill those that cannot."""
+    async def stop_senders(self) -> list[str]:
+        """Let them finish what they are at; kill those that cannot, and name them."""
         for process in self._senders.values():
             process.send_signal(signal.SIGTERM)
+
+        def stuck() -> list[str]:
+            return [name for name, p in self._senders.items() if p.poll() is None]
+
         with suppress(AssertionError):
-            await until(
-                lambda: all(p.poll() is not None for p in self._senders.values()),
-                "the senders end",
-            )
+            await until(lambda: not stuck(), "the senders end", _ANSWER_S)
+        left = stuck()
         for process in self._senders.values():
             process.kill()
             process.wait()
+        return left
 
     def _notes_of(self, name: str) -> Path:
         return self.directory / f"sender-{name}"
@@ -322,6 +333,12 @@ class Stage:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
         self._log_file.close()
+        if "CHAOS_KEEP" in os.environ:
+            kept = Path(os.environ["CHAOS_KEEP"]) / self.directory.name
+            sys.stderr.write(f"kept in {kept}\n")
+            for name in ("s", "p"):
+                (self.directory / name).unlink(missing_ok=True)
+            shutil.copytree(self.directory, kept)
         shutil.rmtree(self.directory)
 
     # Private
@@ -343,9 +360,6 @@ class Stage:
             stderr=self._log_file,
         )
 
-    def _count(self, event: str) -> int:
-        return self.log.read_text().count(f'"{event}"')
-
     def _is_ours(self, pid: int) -> bool:
         mark = b"CHAOS_NOTES=" + os.fsencode(self.directory)
         with suppress(OSError):
@@ -353,12 +367,14 @@ class Stage:
         return False
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
+async def until(
+    condition: Callable[[], object], what: str, patience_s: float = _PATIENCE_S
+) -> None:
     """Wait until *condition* holds, which means *what*."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {_PATIENCE_S:g} s: {what}")
+            raise AssertionError(f"not within {patience_s:g} s: {what}")
         await asyncio.sleep(0.01)
 
 

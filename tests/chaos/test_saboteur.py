@@ -14,21 +14,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180_000 * MS)]
 
 _CALM: Final = ("tests.chaos", "--duration", 2, "--faults", "")
 _KILLS: Final = ("tests.chaos", "--duration", 3, "--faults", "kill-mule")
+_CUTS: Final = ("tests.chaos", "--duration", 2, "--faults", "cut")
+_MASTER_KILLS: Final = ("tests.chaos.kill9", "--kills", 2)
 
 CASES: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
     "ack-early": ("lost", _KILLS),
     "forget-requeue": ("lost", _KILLS),
-    "lose-on-reconnect": ("lost", ("tests.chaos", "--duration", 2, "--faults", "cut")),
+    "lose-on-reconnect": ("lost", _CUTS),
     "deliver-twice": ("duplicated", _CALM),
     "reorder": ("reordered", _CALM),
     "revive": ("revived", _CALM),
     "garble": ("unexpected", _CALM),
-    "confirm-early": ("lost", ("tests.chaos.kill9", "--kills", 4)),
-    "forget-attempts": ("duplicated", ("tests.chaos.kill9", "--kills", 4)),
-    "forget-acks": (
-        "duplicated",
-        ("tests.chaos.kill9", "--kills", 2, "--life", 4, 5),
-    ),
+    "confirm-early": ("lost", (*_MASTER_KILLS, "--life", 0.5, 1)),
+    "forget-attempts": ("duplicated", (*_MASTER_KILLS, "--life", 0.5, 1)),
+    "forget-acks": ("duplicated", (*_MASTER_KILLS, "--life", 4, 5)),
     "skip-fsync": ("lost", ("tests.chaos.powercut", "--cuts", 2)),
 }
 """By bug: the word, and the run that must find it."""
@@ -61,7 +60,7 @@ def test_a_planted_bug_is_reported(runs: Mapping[str, Future[Ended]], bug: str) 
 
 @pytest.mark.parametrize(
     "words",
-    [_CALM, _KILLS, ("tests.chaos.kill9", "--kills", 2)],
+    [_CALM, _KILLS, _MASTER_KILLS],
     ids=["calm", "kills", "kill9"],
 )
 def test_without_a_bug_the_same_runs_report_nothing(words: tuple[str, object]) -> None:

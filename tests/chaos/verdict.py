@@ -16,13 +16,13 @@ from tests.chaos.stage import ORDERED, Stage, until
 
 __all__ = ("Baseline", "Outcome", "conclude", "tell")
 
-_NO_PROGRESS_S: Final = 10.0 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
+_NO_PROGRESS_S: Final = 5.0 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
 
 # Errors of the log that a fault explains.
 _EXPLAINED: Final[dict[str, set[Fault | Break]]] = {
     # The new mule was killed before it was ready.
     "reload stopped": {Fault.KILL_MULE, Fault.STOP_MULE},
-    "pymuled failed": {Break.POWER_CUT, Break.DISK_ERROR},
+    "pymuled failed": {Break.POWER_CUT, Break.DISK_ERROR, Fault.FILL_DISK},
 }
 
 
@@ -90,7 +90,9 @@ async def conclude(
     faults: Collection[Fault | Break] = (),
     power_cuts: tuple[int, ...] = (),
 ) -> None:
-    """Bring the run to its end and judge it; all faults are healed, senders gone."""
+    """Bring the run to its end and judge it, once all faults are healed."""
+    if stuck := await stage.stop_senders():
+        outcome.problems.append(f"senders without an answer: {stuck}")
     is_drained = await _drain(stage)
     if not is_drained:
         outcome.problems.append("not drained: no progress")

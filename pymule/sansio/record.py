@@ -5,6 +5,9 @@ them, in order, and a later master starts from what was written. A *row* is one 
 as it was accepted, or one message that was taken out of its batch; rows are numbered
 from 1 and never used twice. Everything else is about a range of ids within one row.
 
+What a journal says of each row is not frozen, though nobody changes it: a frozen object
+of eleven fields takes 1.1 us, this one 0.16, and there may be a million.
+
 Times are monotonic seconds of the master that says them; a journal keeps them on the
 wall clock and gives them back in the clock of the next master.
 """
@@ -41,7 +44,7 @@ class Durability(Enum):
     DISK = "disk"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stored:
     """Messages were accepted; they are confirmed when this is written.
 
@@ -73,7 +76,7 @@ class Stored:
     message_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Changed:
     """What a crash from now on would find of messages that are still to be done.
 
@@ -96,7 +99,7 @@ class Changed:
     errors: tuple[JsonObject, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Gone:
     """Messages are done, expired, purged or dead; others of their row are not."""
 
@@ -105,7 +108,7 @@ class Gone:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowGone:
     """No message of the row is left."""
 

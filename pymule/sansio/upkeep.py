@@ -206,7 +206,10 @@ class Upkeep:
             queue = self._queue(stored.queue)
             batch = Batch(stored.count, stored.payload)
             batch.row = stored.row
-            batch.unsettled = count = sum(share.count for share in row.shares)
+            count = 0
+            for share in row.shares:
+                count += share.count
+            batch.unsettled = count
             queue.charge(batch)
             queue.count += count
             queue.accepted += count
@@ -230,7 +233,7 @@ class Upkeep:
             recovery.interrupted += run.count
             run.attempts -= 1
             run.failed(_MASTER_DIED)
-        if run.attempts >= run.policy.max_attempts:
+        if run.attempts and run.attempts >= run.policy.max_attempts:
             recovery.dead += run.count
             for offset in range(run.count):
                 places.bury(run.cut(offset, 1), Bury(DeadReason.ATTEMPTS), now)

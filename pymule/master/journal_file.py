@@ -181,7 +181,8 @@ class JournalFile:
 
     def vacuum(self, pages: int) -> None:
         """Give up to *pages* free pages back."""
-        self.connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # It gives a row without columns for each page; execute() stops at the first.
+        self.connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def free_pages(self) -> int:
         """Return how many pages of the file are not used."""

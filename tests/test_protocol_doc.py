@@ -170,11 +170,10 @@ def test_the_errors_are_those_of_the_code() -> None:
 
 
 def test_the_options_are_those_of_the_code() -> None:
-    told = {row[0].strip("`"): row[2] for row in table("Option")}
+    told = [(row[0].strip("`"), row[1]) for row in table("Option")]
 
-    assert set(told) == set(options._KNOWN)
-    refused = {name for name, version_1 in told.items() if "Refused" in version_1}
-    assert refused == set(options._PLANNED)
+    assert told == [(name, allowed) for name, (_, allowed) in options._RULES.items()]
+    assert f"at most {options.MAX_OPTIONS_BYTES:,} bytes" in TEXT
 
 
 def test_the_kinds_of_a_reply_are_those_of_the_code() -> None:

@@ -42,7 +42,8 @@ async def test_a_message_whose_sender_asked_for_nothing_says_so(stage: Stage) ->
 
     async with receive() as message:
         assert (message.headers, message.priority) == ({}, 0)
-        assert message.key is message.message_id is message.max_attempts is None
+        assert (message.key, message.message_id) == (None, None)
+        assert message.max_attempts is None
 
 
 async def test_an_ack_in_the_block_is_enough(stage: Stage) -> None:
@@ -89,12 +90,12 @@ async def test_a_verdict_ends_the_block_and_nothing_else(stage: Stage) -> None:
     ids = stage.master.submit(b"a", b"b", b"c")
 
     async with receive():
-        raise Retry(2.5, "the shop is closed")
+        give_back(2.5, "the shop is closed")
     async with receive(), asyncio.TaskGroup() as tasks:
         tasks.create_task(reject("no such customer"))
     async for message in messages():
         with message:
-            raise Retry
+            give_back()
         break
     await stage.all_heard()
 
@@ -111,6 +112,10 @@ async def test_a_verdict_ends_the_block_and_nothing_else(stage: Stage) -> None:
         ("Retry", "try again"),
     ]
     assert stage.master.acked == []
+
+
+def give_back(delay: float | None = None, reason: str = "") -> None:
+    raise Retry(delay, reason)
 
 
 async def reject(reason: str) -> None:

@@ -292,10 +292,9 @@ async def test_retry_and_reject_end_the_block_of_a_thread_only(stage: Stage) -> 
     ids = stage.master.submit(b"a", b"b", b"c")
 
     def work() -> bytes:
-        with sync.receive():
-            raise Retry(2.5)
-        with sync.receive():
-            raise Reject("no such customer")
+        for verdict in (Retry(2.5), Reject("no such customer")):
+            with sync.receive():
+                raise verdict
         return sync.mule_get_msg()
 
     assert await Worker(work).end() == b"c"

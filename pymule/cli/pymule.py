@@ -20,6 +20,18 @@ from pymule.cli.entry import (
     write_json,
 )
 from pymule.cli.exits import ExitCode
+from pymule.cli.option_words import (
+    AtOption,
+    DelayOption,
+    HeaderOption,
+    KeyOption,
+    MaxAttemptsOption,
+    MessageIdOption,
+    PriorityOption,
+    TtlOption,
+    packed_words,
+)
+from pymule.sansio.options import OptionWords
 from pymule.sansio.target import Target
 
 if TYPE_CHECKING:
@@ -101,6 +113,14 @@ def send(
         str | None,
         typer.Option("--farm", metavar="NAME", help="To one mule of this farm."),
     ] = None,
+    delay: DelayOption = None,
+    at: AtOption = None,
+    priority: PriorityOption = None,
+    ttl: TtlOption = None,
+    key: KeyOption = None,
+    message_id: MessageIdOption = None,
+    header: HeaderOption = None,
+    max_attempts: MaxAttemptsOption = None,
     lines: Annotated[
         bool,
         typer.Option(
@@ -119,7 +139,18 @@ def send(
     """
     if message is None and not lines:
         raise typer.BadParameter("MESSAGE is missing; - reads it from stdin")
+    if message_id is not None and lines:
+        raise typer.BadParameter("--message-id is for one message; --lines are many")
     where = _where(mule, farm)
+    words: OptionWords = {
+        "delay": delay or 0,
+        "priority": priority or 0,
+        "ttl": ttl,
+        "key": key,
+        "message_id": message_id,
+        "max_attempts": max_attempts,
+    }
+    options = packed_words(at=at, header=header, words=words)
     # asyncio takes longer to load than all else; --help and bad usage need none.
     from pymule.cli.asking import ask  # noqa: PLC0415
     from pymule.cli.sending import batches_of, send_batches  # noqa: PLC0415
@@ -130,7 +161,7 @@ def send(
 
     async def work(client: "Client") -> None:
         messages = batches_of(message, sys.stdin.fileno(), is_lines=lines)
-        await send_batches(client, where, messages, show)
+        await send_batches(client, where, messages, show, options=options)
 
     ask(work, socket=socket, timeout=timeout)
 

@@ -40,6 +40,8 @@ async def send_batches(
     where: str | int | None,
     batches: AsyncIterator[list[bytes]],
     on_taken: Callable[[Sequence[int]], None],
+    *,
+    options: bytes = b"",
 ) -> None:
     """Send *batches* one after the other to the farm or mule *where*.
 
@@ -48,6 +50,7 @@ async def send_batches(
         where: As for ``Client.send``.
         batches: The next is asked for when the daemon has taken the one before.
         on_taken: Called with the ids of each batch.
+        options: Of each message, packed.
 
     Raises:
         PymuleError: A message was refused; a note tells how many were taken before.
@@ -55,7 +58,7 @@ async def send_batches(
     taken = 0
     async for bodies in batches:
         try:
-            ids = await client.send_many(where, bodies)
+            ids = await client.send_many(where, bodies, options)
         except PymuleError as exc:
             if taken:
                 exc.add_note(f"messages taken before: {taken}")

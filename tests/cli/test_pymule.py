@@ -29,7 +29,10 @@ FILTER: Final = {
 }
 COMMANDS: Final = {
     "status": {"--json"},
-    "send": {"--mule", "--farm", "--lines", "--verbose", "-v"},
+    "send": {
+        *("--mule", "--farm", "--lines", "--verbose", "-v", "--delay", "--at"),
+        *("--priority", "--ttl", "--key", "--message-id", "--header", "--max-attempts"),
+    },
     "reload": set[str](),
     "stop": {"--now"},
     "logs": {"--follow", "-f", "--lines", "-n"},
@@ -107,6 +110,13 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         ("send", "--mule", "1", "--farm", "busy", "x"),
         ("send", "--farm", "no such name", "x"),
         ("send", "x", "y"),
+        ("send", "--lines", "--message-id", "m", "x"),
+        ("send", "--priority", "10", "x"),
+        ("send", "--priority", "high", "x"),
+        ("send", "--delay", "-1", "x"),
+        ("send", "--delay", "1", "--at", "2030-01-01T00:00Z", "x"),
+        ("send", "--at", "2030-01-01T00:00", "x"),
+        ("send", "--header", "trace", "x"),
         ("logs", "-n", "-1"),
         ("logs", "-n", "1001"),
         ("status", "--timeout", "0"),

@@ -161,6 +161,7 @@ _QUEUES: Final = (
 _MESSAGES: Final = (
     Column("ID", plain("id"), is_number=True),
     Column("STATE", plain("state")),
+    Column("DUE", lambda row: time_of(row.get("due_at"))),
     Column("ATTEMPTS", plain("attempts"), is_number=True),
     Column("PRIORITY", plain("priority"), is_number=True),
     Column("SIZE", lambda row: size_of(row.get("body_bytes")), is_number=True),

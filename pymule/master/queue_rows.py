@@ -30,6 +30,7 @@ def message_row(message: Peeked, clock: float, offset: int, limit: int) -> JsonO
         "attempts": message.attempts,
         "crashes": message.crashes,
         "accepted_at": _wall(message.accepted_at, clock),
+        "due_at": _wall(message.due_at, clock),
         "expires_at": _wall(message.expires_at, clock),
         "priority": message.priority,
         "options": _options(message.options),

@@ -55,6 +55,7 @@ class Places:
     def put_off(self, run: Run, due_at: float) -> None:
         """*run* is not delivered before *due_at*."""
         run.place = Place.DELAYED
+        run.due_at = due_at
         message = MessageId(run.first_id)
         self._delayed[message] = run.queue.delayed[message] = run
         run.queue.delayed_count += run.count
@@ -176,4 +177,5 @@ class Places:
         del self._delayed[message]
         del run.queue.delayed[message]
         run.queue.delayed_count -= run.count
+        run.due_at = None
         self.alarms.disarm(AlarmKind.DUE, run.first_id)

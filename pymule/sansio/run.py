@@ -60,6 +60,7 @@ class Run:
         "batch",
         "count",
         "crashes",
+        "due_at",
         "errors",
         "expires_at",
         "first",
@@ -92,6 +93,8 @@ class Run:
         self.expires_at: float | None = None
         # What the failures told, the oldest first.
         self.errors: tuple[JsonObject, ...] = ()
+        # While delayed: not delivered before, monotonic seconds.
+        self.due_at: float | None = None
         # While leased: in which lane, and the position of the first message there.
         self.lane_index = 0
         self.start = 0
@@ -139,6 +142,7 @@ class Run:
         run.at = self.at
         run.expires_at = self.expires_at
         run.errors = self.errors
+        run.due_at = self.due_at
         run.lane_index = self.lane_index
         run.start = self.start + offset
         return run

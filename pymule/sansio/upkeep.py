@@ -31,6 +31,7 @@ class Peeked:
     attempts: int
     crashes: int
     accepted_at: float
+    due_at: float | None
     expires_at: float | None
     priority: int
     options: bytes
@@ -275,6 +276,7 @@ def _peeked(run: Run, offset: int) -> Peeked:
         run.attempts,
         run.crashes,
         run.at,
+        run.due_at,
         run.expires_at,
         run.asked.priority,
         run.options,

@@ -90,17 +90,19 @@ def test_messages_have_a_line_each() -> None:
         "attempts": 1,
         "priority": 0,
         "accepted_at": NOW - 5,
+        "due_at": None,
         "body": "a\nb",
         "body_bytes": 300,
         "truncated": True,
     }
     binary = {**message, "id": 5, "body_base64": "/wA=", "truncated": False}
+    binary["due_at"] = NOW
     del binary["body"]
 
     assert render_messages([message, binary], NOW).splitlines() == [
-        "ID  STATE  ATTEMPTS  PRIORITY  AGE   SIZE  BODY",
-        r" 4  ready         1         0   5s  300 B  a\x0ab...",
-        r" 5  ready         1         0   5s  300 B  \xff\x00",
+        "ID  STATE  DUE                   ATTEMPTS  PRIORITY  AGE   SIZE  BODY",
+        r" 4  ready  -                            1         0   5s  300 B  a\x0ab...",
+        r" 5  ready  2025-11-24T16:00:00Z         1         0   5s  300 B  \xff\x00",
     ]
 
 

@@ -39,7 +39,7 @@ def test_a_whole_body_is_shown_when_asked_for(run_words: Runs) -> None:
 
 def test_an_empty_queue_shows_the_titles_alone(run_words: Runs) -> None:
     assert run_words("peek", "mule").out.split() == [
-        *("ID", "STATE", "ATTEMPTS", "PRIORITY", "AGE", "SIZE", "BODY"),
+        *("ID", "STATE", "DUE", "ATTEMPTS", "PRIORITY", "AGE", "SIZE", "BODY"),
     ]
     assert run_words("peek", "mule", "--json").rows == []
 

@@ -69,6 +69,7 @@ def test_a_message_tells_when_it_came_and_when_it_goes() -> None:
         attempts=1,
         crashes=0,
         accepted_at=1.0,
+        due_at=5.0,
         expires_at=61.0,
         priority=0,
         options=b"",
@@ -77,7 +78,8 @@ def test_a_message_tells_when_it_came_and_when_it_goes() -> None:
 
     row = message_row(message, CLOCK, 0, 10)
 
-    assert (row["accepted_at"], row["expires_at"]) == (1_000_001.0, 1_000_061.0)
+    times = row["accepted_at"], row["due_at"], row["expires_at"]
+    assert times == (1_000_001.0, 1_000_005.0, 1_000_061.0)
     assert (row["state"], row["options"], row["body_base64"]) == ("delayed", {}, "/w==")
 
 

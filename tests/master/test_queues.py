@@ -75,6 +75,7 @@ def test_a_look_shows_messages_and_leases_none() -> None:
         "state": "ready",
         "attempts": 0,
         "crashes": 0,
+        "due_at": None,
         "expires_at": None,
         "priority": 0,
         "options": {"headers": {"a": "b"}},

@@ -77,6 +77,19 @@ def test_peeking_shows_what_waits_and_leases_nothing() -> None:
     assert desk.router.queues["a"].ready_count == 3
 
 
+def test_a_look_tells_when_a_delayed_message_is_due_and_no_other() -> None:
+    desk = Desk("a")
+    desk.submit("a", b"x", b"y", now=2.0, delay=60)
+    upkeep = Upkeep(desk.router)
+
+    assert [one.due_at for one in upkeep.peek("a", 9)] == [62.0, 62.0]
+
+    desk.due(1)
+
+    found = [(one.state, one.due_at) for one in upkeep.peek("a", 9)]
+    assert found == [("ready", None), ("ready", None)]
+
+
 # Holding
 
 

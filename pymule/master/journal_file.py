@@ -124,7 +124,9 @@ class JournalFile:
     def _set_pragmas(self) -> None:
         self.connection.execute("PRAGMA busy_timeout = 0")
         for name, value, answer in _PRAGMAS:
-            self.connection.execute(f"PRAGMA {name} = {value}").fetchall()
+            # Some write to the file, even if it is so already.
+            if self.one(f"PRAGMA {name}") != answer:
+                self.connection.execute(f"PRAGMA {name} = {value}").fetchall()
             found = self.one(f"PRAGMA {name}")
             if found != answer:
                 raise JournalSetupError(

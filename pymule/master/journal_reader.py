@@ -1,5 +1,6 @@
 """What a journal gives a new master."""
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -105,7 +106,9 @@ class Reader:
         except sqlite3.Error as exc:
             raise journal_error(exc, self._file.path) from exc
         finally:
-            cursor.close()
+            # Whoever stopped reading may have closed the file by now.
+            with contextlib.suppress(sqlite3.ProgrammingError):
+                cursor.close()
 
     def _damage(self, what: str) -> JournalDamagedError:
         return JournalDamagedError(str(self._file.path), what)

@@ -46,8 +46,10 @@ _T = TypeVar("_T")
 
 _COPY_NAME: Final = "journal.salvage"
 _PAGE: Final = 4096
-# Of a gap in which nothing can be read, so many numbers are asked for.
+# Of a gap whose other end is known, so many numbers are asked for at most; of one with
+# no other end, so many.
 _GAP: Final = 5_000_000
+_OPEN_GAP: Final = 100_000
 # No id or row of the lost part can be as high.
 _FAR: Final = 1 << 32
 
@@ -263,7 +265,7 @@ class _Saver:
                 yield tuple(record)
         except sqlite3.Error:
             behind = list(self._from_behind(f"{select} WHERE {key} > ?", key, low))
-            high = behind[-1][0] if behind else low + _GAP
+            high = behind[-1][0] if behind else low + _OPEN_GAP
             yield from self._between(table, f"{select} WHERE {key} = ?", low, high)
             yield from (tuple(record) for _, *record in reversed(behind))
 

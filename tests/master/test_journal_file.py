@@ -59,6 +59,15 @@ def test_an_sqlite_that_does_not_take_a_setting_is_refused(
         JournalFile(path)
 
 
+def test_opening_changes_nothing_in_the_file(path: Path) -> None:
+    JournalFile(path).close()
+    before = path.read_bytes()
+
+    JournalFile(path).close()
+
+    assert path.read_bytes() == before
+
+
 def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
     file = JournalFile(path)
 

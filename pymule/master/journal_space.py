@@ -10,7 +10,9 @@ __all__ = ("RESERVE_BYTES", "RESERVE_NAME", "Space")
 
 RESERVE_NAME: Final = "journal.reserve"
 RESERVE_BYTES: Final = 4 * 1024 * 1024
-"""Enough for 100,000 acks, which make room themselves."""
+"""Enough for some hundred turns of acks; all that are queued are one turn."""
+
+_AMPLE_BYTES: Final = 512 * 1024 * 1024
 
 
 class Space:
@@ -23,7 +25,10 @@ class Space:
     def __init__(self, lock: JournalLock) -> None:
         self._lock = lock
         self.has_reserve = False
+        # Whether there was more room than a second of writing takes, when last looked.
+        self.is_ample = False
         self.make_reserve()
+        self.look()
 
     def make_reserve(self) -> bool:
         """Make the reserve if it is not there; tell whether it is there now."""
@@ -52,8 +57,12 @@ class Space:
 
     def has_room(self, size: int) -> bool:
         """Tell whether *size* bytes fit, and the reserve besides."""
-        if not self.make_reserve():
-            return False
+        return self.make_reserve() and self.look() >= size
+
+    def look(self) -> int:
+        """Return how many bytes are free for this user."""
         info = os.statvfs(self._lock.path)
         blocks = info.f_bavail if os.geteuid() else info.f_bfree
-        return blocks * info.f_frsize >= size
+        free = blocks * info.f_frsize
+        self.is_ample = free > _AMPLE_BYTES
+        return free

@@ -39,7 +39,7 @@ FAILED_NAME: Final = "journal.failed"
 _TURN_BYTES: Final = 16 * 1024 * 1024
 _CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
 _BIG_WAL_BYTES: Final = 64 * 1024 * 1024
-_VACUUM_PAGES: Final = 2048
+_VACUUM_PAGES: Final = 256
 _FREE_PAGES: Final = 256
 _LOOK_S: Final = 1.0
 _IDLE_S: Final = 1.0
@@ -168,6 +168,7 @@ class JournalWriter:
         now = time.monotonic()
         if now >= self._look_at:
             self._check_files()
+            self._space.look()
             self._look_at = now + _LOOK_S
         if facts or (self._waiting and now >= self._retry_at):
             self._write(facts, now)
@@ -261,8 +262,12 @@ class JournalWriter:
         if self._waiting:
             return False
         if not self.is_full:
-            return True
-        if now < self._retry_at:
+            # What is in the WAL has to fit in the database, too, or there will be no
+            # checkpoint, and without one no end of the WAL.
+            need = self._grown + 2 * size
+            if self._space.is_ample or self._space.has_room(need):
+                return True
+        elif now < self._retry_at:
             return False
         self._retry_at = now + _RETRY_S
         self._make_room()
@@ -306,7 +311,9 @@ class JournalWriter:
 
     def _make_room(self) -> None:
         """Give back what the files have and do not need."""
-        self._vacuum(1 << 30)
+        # In small steps, each of which takes little of the WAL.
+        while self._vacuum():
+            pass
         # Less is left in place: others would take it, and we could not write acks.
         is_enough = self._wal_size() >= RESERVE_BYTES
         self._checkpoint("TRUNCATE" if is_enough else "PASSIVE")
@@ -315,15 +322,14 @@ class JournalWriter:
 
     def _rest(self) -> None:
         """Do what can wait until nothing is queued."""
-        if self._grown and not self.is_full:
-            self._checkpoint()
         if self.is_full and not self._waiting:
             self._make_room()
             self._set_full(is_full=not self._space.has_room(_PAGES_BYTES))
         elif self._free_pages > _FREE_PAGES:
-            self._vacuum(_VACUUM_PAGES)
-        elif self._wal_size() > RESERVE_BYTES:
-            self._checkpoint("TRUNCATE")
+            self._vacuum()
+        elif self._grown:
+            is_big = self._wal_size() > RESERVE_BYTES
+            self._checkpoint("TRUNCATE" if is_big else "PASSIVE")
 
     def _checkpoint(self, mode: str = "PASSIVE") -> None:
         if self._wal_size() > _BIG_WAL_BYTES:
@@ -336,14 +342,18 @@ class JournalWriter:
         self._grown = 0
         self._free_pages = self._file.free_pages()
 
-    def _vacuum(self, pages: int) -> None:
-        try:
-            self._file.vacuum(pages)
+    def _vacuum(self) -> bool:
+        """Give back some free pages; tell whether that was possible."""
+        before = self._file.free_pages()
+        if before:
+            try:
+                self._file.vacuum(_VACUUM_PAGES)
+            except sqlite3.Error as exc:
+                if not is_full(exc, self._lock.path):
+                    raise
             self._grown += _PAGES_BYTES
-        except sqlite3.Error as exc:
-            if not is_full(exc, self._lock.path):
-                raise
         self._free_pages = self._file.free_pages()
+        return self._free_pages < before
 
     def _forget_seen(self) -> None:
         until = time.time_ns() - int(self._seen_window_s * 1e9)

@@ -241,3 +241,42 @@ async def test_what_is_rejected_is_a_dead_letter_at_once(daemon: Daemon) -> None
     (letter,) = cast("list[dict[str, object]]", answer["letters"])
     assert (letter["id"], letter["reason"]) == (number, "rejected")
     assert letter["error"] == {"type": "Reject", "text": "no such customer"}
+
+
+# Over a death of the daemon
+
+
+@pytest.mark.parametrize("durability", ["process", "disk"])
+async def test_what_was_asked_for_holds_over_a_kill_of_the_daemon(
+    daemon: Daemon, durability: str
+) -> None:
+    kept = f'durability = "{durability}"\n'
+    await start(daemon, f'state_dir = "state"\n{FILE}{kept}')
+    async with daemon.client() as client:
+        before = time.time()
+        await client.mule_msg("hold")
+        await daemon.noted("began", "hold")
+        await client.mule_msg("low")
+        await client.mule_msg("high", priority=9, headers={"trace": "7f"})
+        await client.mule_msg("gone", ttl=0.05)
+        await client.mule_msg("late", delay=1.5)
+        await client.mule_msg("plain-a-1", key="a")
+        await client.mule_msg("plain-a-2", key="a")
+        first = await client.mule_msg("order", message_id="order 12")
+    await daemon.kill()
+    daemon.allow("go")
+
+    await daemon.start()
+    async with daemon.client() as client:
+        again = await client.mule_msg("order", message_id="order 12")
+    await when(daemon, acked=7, deduplicated=1, dead=0)
+
+    bodies = begun(daemon)
+    assert first == again
+    assert sorted(bodies) == sorted(
+        ["hold", "hold", "high", "low", "plain-a-1", "plain-a-2", "order", "late"]
+    )
+    assert bodies.index("high") < bodies.index("low") < bodies.index("order")
+    assert bodies.index("plain-a-1") < bodies.index("plain-a-2")
+    assert began_at(daemon, "late")[0] >= before + 1.5
+    assert ["began", "hold", "2"] in [words[:3] for words in daemon.notes()]

@@ -5,10 +5,8 @@ lists and bodies come in parts, and the answer tells where the next one begins.
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,6 +19,13 @@ from pymule.errors import (
 )
 from pymule.master.listener import Credentials
 from pymule.master.logs import log
+from pymule.master.queue_params import (
+    MAX_LIMIT,
+    after_of,
+    ids_of,
+    number_of,
+    wanted_of,
+)
 from pymule.master.queue_rows import (
     MAX_EXCERPT,
     fitting,
@@ -30,7 +35,7 @@ from pymule.master.queue_rows import (
 )
 from pymule.master.signals import send_error
 from pymule.sansio.body import write_json
-from pymule.sansio.delivery import DeadLetter, DeadReason
+from pymule.sansio.delivery import DeadLetter
 from pymule.sansio.queue import Queue
 from pymule.sansio.target import MessageId, Target
 from pymule.sansio.upkeep import Upkeep
@@ -42,13 +47,13 @@ _LOGGER: Final = logging.getLogger("pymule.master")
 
 _PEEK_BYTES: Final = 200
 _PEEK_LIMIT: Final = 10
-_MAX_LIMIT: Final = 1_000
+# Longer than that of any queue.
+_MAX_NAME: Final = 1_000
 _MAX_SKIP: Final = 1_000_000
 # An answer is far smaller than the largest frame, so that nobody waits long for it.
 _MAX_ANSWER: Final = 256 * 1024
 # Dead letters that one call looks at, most of which a filter may leave out.
 _MAX_LOOKS: Final = 10_000
-_REASONS: Final = {reason.name.lower(): reason for reason in DeadReason}
 
 
 class Queues:
@@ -85,7 +90,7 @@ class Queues:
 
     def call(self, call: Call, who: Credentials, connection: Connection) -> bool:
         """Answer *call* of *who* if it is about queues; tell whether it is."""
-        if call.value.get("method") not in self._methods:
+        if str(call.value.get("method")) not in self._methods:
             return False
         try:
             value = self.answer(call, who)
@@ -107,10 +112,10 @@ class Queues:
 
     def _peek(self, call: Call, _who: Credentials) -> JsonObject:
         name = self._queue_name(call)
-        limit = _number(call, "limit", 1, _MAX_LIMIT, _PEEK_LIMIT)
-        skip = _number(call, "skip", 0, _MAX_SKIP, 0)
-        offset = _number(call, "body_offset", 0, None, 0)
-        part = _number(call, "body_bytes", 0, None, _PEEK_BYTES)
+        limit = number_of(call, "limit", 1, MAX_LIMIT, _PEEK_LIMIT)
+        skip = number_of(call, "skip", 0, _MAX_SKIP, 0)
+        offset = number_of(call, "body_offset", 0, None, 0)
+        part = number_of(call, "body_bytes", 0, None, _PEEK_BYTES)
         clock = _clock()
         answer = _Answer(self._room)
         for message in self._upkeep.peek(name, limit, skip):
@@ -166,13 +171,16 @@ class Queues:
     # Dead letters
 
     def _dead(self, call: Call, _who: Credentials) -> JsonObject:
-        wanted = self._wanted(call)
-        limit = _number(call, "limit", 1, _MAX_LIMIT, _MAX_LIMIT)
+        queue = None
+        if call.value.get("queue") is not None:
+            queue = self._queue_name(call)
+        wanted = wanted_of(call, queue, time.monotonic())
+        limit = number_of(call, "limit", 1, MAX_LIMIT, MAX_LIMIT)
         is_full = bool(call.value.get("full"))
         clock = _clock()
         answer = _Answer(self._room)
         last: DeadLetter | None = None
-        for looks, letter in enumerate(self._letters(wanted.queue, _after(call))):
+        for looks, letter in enumerate(self._letters(wanted.queue, after_of(call))):
             if len(answer.rows) == limit or looks == _MAX_LOOKS:
                 return {"letters": answer.rows, "next": _cursor(last)}
             if wanted.has(letter):
@@ -187,18 +195,18 @@ class Queues:
         return {"letters": answer.rows, "next": None}
 
     def _dead_show(self, call: Call, _who: Credentials) -> JsonObject:
-        number = _number(call, "id", 1, None)
+        number = number_of(call, "id", 1, None)
         letter = self._upkeep.find_dead(MessageId(number))
         if letter is None:
             raise BadCallError(f"no dead letter {number}")
-        return self._full(letter, _clock(), _number(call, "body_offset", 0, None, 0))
+        return self._full(letter, _clock(), number_of(call, "body_offset", 0, None, 0))
 
     def _full(self, letter: DeadLetter, clock: float, offset: int) -> JsonObject:
         make = partial(full_letter_row, letter, clock, offset)
         return fitting(make, MAX_EXCERPT, self._room)
 
     def _dead_replay(self, call: Call, who: Credentials) -> JsonObject:
-        numbers = _ids(call)
+        numbers = ids_of(call)
         target = None
         if call.value.get("target") is not None:
             target = self._queue_name(call, "target")
@@ -231,7 +239,7 @@ class Queues:
         return {"done": done, "unknown": unknown, "refused": refused}
 
     def _dead_purge(self, call: Call, who: Credentials) -> JsonObject:
-        numbers = _ids(call)
+        numbers = ids_of(call)
         found = {
             number: self._upkeep.find_dead(MessageId(number)) for number in numbers
         }
@@ -249,23 +257,6 @@ class Queues:
             )
         unknown = [number for number, letter in found.items() if letter is None]
         return {"done": [letter.id for letter in letters], "unknown": unknown}
-
-    def _wanted(self, call: Call) -> "_Wanted":
-        queue = reason = None
-        if call.value.get("queue") is not None:
-            queue = self._queue_name(call)
-        if (word := call.value.get("reason")) is not None:
-            reason = _REASONS.get(str(word))
-            if reason is None:
-                raise BadCallError(f"reason {word!r}; allowed: {', '.join(_REASONS)}")
-        now = time.monotonic()
-        oldest, newest = _seconds(call, "newer_than_s"), _seconds(call, "older_than_s")
-        return _Wanted(
-            queue,
-            reason,
-            -math.inf if oldest is None else now - oldest,
-            math.inf if newest is None else now - newest,
-        )
 
     def _letters(
         self, queue: str | None, after: "tuple[str, float, int] | None"
@@ -288,8 +279,8 @@ class Queues:
     def _queue_name(self, call: Call, key: str = "queue") -> str:
         """Return the queue that *call* names: ``farm:busy`` for farm_busy, too."""
         text = call.value.get(key)
-        if not isinstance(text, str):
-            raise BadCallError(f"{key} {text!r}; allowed: the name of a queue")
+        if not isinstance(text, str) or len(text) > _MAX_NAME:
+            raise BadCallError(f"{key}; allowed: the name of a queue")
         if text in self._queues:
             return text
         try:
@@ -299,21 +290,6 @@ class Queues:
         if name not in self._queues:
             raise UnknownTargetError(text, list(self._queues))
         return name
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Which dead letters are meant; times are monotonic seconds."""
-
-    queue: str | None
-    reason: DeadReason | None
-    died_from: float
-    died_until: float
-
-    def has(self, letter: DeadLetter) -> bool:
-        if self.reason is not None and letter.reason is not self.reason:
-            return False
-        return self.died_from <= letter.died_at <= self.died_until
 
 
 class _Answer:
@@ -347,51 +323,6 @@ def _cursor(letter: DeadLetter | None) -> list[object] | None:
     return None if letter is None else [letter.queue, letter.died_at, letter.id]
 
 
-def _after(call: Call) -> tuple[str, float, int] | None:
-    match call.value.get("after"):
-        case None:
-            return None
-        case [str(queue), int(at) | float(at), int(number)]:
-            return queue, at, number
-        case other:
-            raise BadCallError(f"after {other!r}; allowed: the next of another answer")
-
-
 def _clock() -> float:
     """Return what to add to monotonic seconds to have those of the Unix epoch."""
     return time.time() - time.monotonic()
-
-
-def _number(
-    call: Call, key: str, least: int, most: int | None, default: int | None = None
-) -> int:
-    number = call.value.get(key, default)
-    if (
-        not isinstance(number, int)
-        or isinstance(number, bool)
-        or number < least
-        or (most is not None and number > most)
-    ):
-        limits = f"from {least}" if most is None else f"from {least} to {most}"
-        raise BadCallError(f"{key} {number!r}; allowed: an integer {limits}")
-    return number
-
-
-def _seconds(call: Call, key: str) -> float | None:
-    seconds = call.value.get(key)
-    if seconds is None:
-        return None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds < 0:
-        raise BadCallError(f"{key} {seconds!r}; allowed: seconds from 0")
-    return seconds
-
-
-def _ids(call: Call) -> list[int]:
-    ids = call.value.get("ids")
-    if (
-        not isinstance(ids, list)
-        or len(ids) > _MAX_LIMIT
-        or not all(isinstance(number, int) for number in ids)
-    ):
-        raise BadCallError(f"ids; allowed: a list of up to {_MAX_LIMIT} integers")
-    return ids

@@ -14,13 +14,14 @@ from pymule.errors import (
     DrainingError,
     QueueFullError,
     UnknownTargetError,
+    UnsupportedError,
     error_of_reply,
 )
 from pymule.sansio.body import write_json
 from pymule.sansio.delivery import DeadReason
 from pymule.sansio.excerpt import excerpt_bytes
 from pymule.sansio.queue import Limits
-from pymule.sansio.verbs import JsonObject, ReplyKind
+from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
 from tests.master.conftest import Logged
 from tests.master.harness import Yard, a_plan, a_spec, until
 from tests.master.queue_desk import QueueDesk
@@ -414,11 +415,23 @@ def test_purged_letters_are_gone_and_the_log_tells_who(logged: Logged) -> None:
     assert len(logged("dead letters purged")) == 1
 
 
+@pytest.mark.parametrize("method", [["peek"], {"peek": 1}, None, 7])
+async def test_what_is_no_name_of_a_call_is_unknown(yard: Yard, method: object) -> None:
+    await yard.open(a_plan())
+    guest = await yard.greeted()
+
+    await guest.say(Call(1, {"method": method}))
+    reply = await guest.hear(Reply)
+
+    assert isinstance(error_of_reply(reply.value), UnsupportedError)
+
+
 @pytest.mark.parametrize(
     ("method", "params"),
     [
         ("peek", {}),
         ("peek", {"queue": 7}),
+        ("peek", {"queue": "x" * 1001}),
         ("peek", {"queue": "mule", "limit": 0}),
         ("peek", {"queue": "mule", "limit": 1001}),
         ("peek", {"queue": "mule", "limit": True}),
@@ -426,7 +439,10 @@ def test_purged_letters_are_gone_and_the_log_tells_who(logged: Logged) -> None:
         ("peek", {"queue": "mule", "body_bytes": -1}),
         ("peek", {"queue": "mule", "body_offset": 1.5}),
         ("dead", {"reason": "boredom"}),
+        ("dead", {"reason": "x" * 100_000}),
         ("dead", {"older_than_s": -1}),
+        ("dead", {"older_than_s": 10**400}),
+        ("dead", {"older_than_s": float("inf")}),
         ("dead", {"newer_than_s": "1h"}),
         ("dead", {"after": 7}),
         ("dead", {"after": ["mule", "x", 1]}),
@@ -434,6 +450,7 @@ def test_purged_letters_are_gone_and_the_log_tells_who(logged: Logged) -> None:
         ("dead_show", {"id": "1"}),
         ("dead_replay", {}),
         ("dead_replay", {"ids": ["1"]}),
+        ("dead_replay", {"ids": [True]}),
         ("dead_purge", {"ids": [1] * 1001}),
     ],
 )
@@ -441,8 +458,9 @@ def test_a_parameter_that_cannot_be_used_is_refused(
     method: str, params: JsonObject
 ) -> None:
     desk = QueueDesk("mule")
-    with pytest.raises(BadCallError, match=r"allowed: "):
+    with pytest.raises(BadCallError, match=r"allowed: ") as caught:
         desk.ask(method, **params)
+    assert len(str(caught.value)) < 300
 
 
 async def test_a_client_asks_about_queues_over_its_connection(yard: Yard) -> None:

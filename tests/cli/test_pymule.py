@@ -54,6 +54,7 @@ ALONE: Final = {"convert"}
 OPTION: Final = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 FILE: Final = """
 socket = "s.sock"
+state_dir = "state"
 max_frame_bytes = 1_048_576
 
 [[mule]]
@@ -266,7 +267,7 @@ def test_status_as_json_has_the_documented_keys_and_no_others(daemon: Daemon) ->
         client.call("register", **handler)
         status = json.loads(run_pymule(daemon.directory, "status", "--json").stdout)
 
-    keys = [*status]
+    keys = [*status, *(f"journal.{key}" for key in status["journal"])]
     for part in ("mules", "queues", "clients", "signals", "locks"):
         keys += [f"{part}[].{key}" for key in status[part][0]]
     assert row_of_three.findall(section) == keys

@@ -25,6 +25,7 @@ from pymule.sansio.options import MessageOptions, check_options
 from pymule.sansio.router import Answer, Router
 from pymule.sansio.run import SenderId
 from pymule.sansio.session import choose_version
+from pymule.sansio.sparing import Sparing
 from pymule.sansio.submissions import Piece, SubmissionLog
 from pymule.sansio.target import Target
 from pymule.sansio.verbs import Confirm, Hello, JsonObject, Refuse, Submit, Welcome
@@ -34,6 +35,8 @@ __all__ = ("ClientPeer", "Clients")
 
 _LOGGER: Final = logging.getLogger("pymule.master")
 
+# Anybody who reaches the socket can be refused as often as he likes.
+_DENIALS_EVERY_S: Final = 1.0
 _REMEMBERED_CLIENTS: Final = 10_000
 _REMEMBERED_S: Final = 600.0
 _REMEMBERED_BATCHES: Final = 262_144
@@ -66,8 +69,6 @@ class ClientPeer:
         self.socket = sock
         self.credentials = credentials
         self.role = UserRole.NOBODY
-        # Whether it was logged that it tried what it may not.
-        self.is_noted = False
         self.connection: Connection | None = None
         self.name = ""
         self.client = ""
@@ -102,6 +103,8 @@ class Clients:
         self.on_turn: Callable[[], None] = _at_rest
         self._router = router
         self._welcome = welcome
+        self._refusals = Sparing(_DENIALS_EVERY_S)
+        self._denials = Sparing(_DENIALS_EVERY_S)
         self._numbers = itertools.count(1)
         self._unflushed: dict[ClientPeer, None] = {}
         # Those that said hello, by client id.
@@ -238,7 +241,7 @@ class Clients:
             self.take_answers()
 
     def check_role(self, peer: ClientPeer, act: str) -> None:
-        """Check that a client may do *act*; log the first time that it may not.
+        """Check that a client may do *act*; log it when it may not.
 
         Raises:
             NotAllowedError: Its role is not enough.
@@ -246,9 +249,8 @@ class Clients:
         try:
             check_role(peer.role, act, peer.credentials)
         except NotAllowedError as exc:
-            if not peer.is_noted:
-                peer.is_noted = True
-                _log_not_allowed(peer, exc)
+            if count := self._denials.happened(time.monotonic()):
+                _log_not_allowed(peer, exc, count)
             raise
 
     def _check(self, submit: Submit) -> tuple[str, MessageOptions]:
@@ -350,18 +352,20 @@ class Clients:
 
     def refuse(self, sock: socket.socket, credentials: Credentials) -> None:
         """Close a connection that the access rule does not allow."""
-        log(
-            _LOGGER,
-            logging.WARNING,
-            "connection refused",
-            uid=credentials.uid,
-            pid=credentials.pid,
-            reason="no role: neither its user nor a group of it is named",
-        )
         sock.close()
+        if count := self._refusals.happened(time.monotonic()):
+            log(
+                _LOGGER,
+                logging.WARNING,
+                "connection refused",
+                uid=credentials.uid,
+                pid=credentials.pid,
+                count=count,
+                reason="no role: neither its user nor a group of it is named",
+            )
 
 
-def _log_not_allowed(peer: ClientPeer, error: NotAllowedError) -> None:
+def _log_not_allowed(peer: ClientPeer, error: NotAllowedError, count: int) -> None:
     log(
         _LOGGER,
         logging.WARNING,
@@ -369,6 +373,7 @@ def _log_not_allowed(peer: ClientPeer, error: NotAllowedError) -> None:
         client=peer.name,
         uid=peer.credentials.uid,
         pid=peer.credentials.pid,
+        count=count,
         error=error,
     )
 

@@ -20,9 +20,10 @@ from pymule.master.roles import (
     role_needed,
 )
 from pymule.sansio.session import PROTOCOL_VERSIONS
+from pymule.sansio.sparing import Sparing
 from pymule.sansio.verbs import Hello, JsonObject, Refuse, Reply, ReplyKind, Welcome
 from tests.master.conftest import Logged
-from tests.master.harness import Guest, Yard, a_plan, a_spec, first, until
+from tests.master.harness import Guest, Yard, a_plan, a_spec, first, is_root, until
 
 ALICE: Final = 41_000
 STAFF: Final = 41_001
@@ -198,7 +199,7 @@ async def test_each_submit_of_a_reader_is_refused_and_its_connection_stays(
     assert not yard.master.router.queues["mule"].count
     assert (await guest.call("ping")).kind is ReplyKind.LAST
     (record,) = logged("not allowed")
-    assert (record["uid"], record["client"]) == (ALICE, "")
+    assert (record["uid"], record["client"], record["count"]) == (ALICE, "", 1)
 
 
 async def test_a_sender_sends(yard: Yard) -> None:
@@ -267,3 +268,33 @@ async def test_nobody_takes_over_from_the_client_of_another_user(yard: Yard) -> 
 
     assert (await guest.call("ping")).kind is ReplyKind.LAST
     assert (await other.call("ping")).kind is ReplyKind.LAST
+
+
+async def test_a_flood_of_those_who_may_not_does_not_flood_the_log(
+    yard: Yard, logged: Logged
+) -> None:
+    await yard.open(a_plan())
+    guest = await a_guest(yard, UserRole.READER)
+    yard.master.clients._denials = Sparing(1000.0)
+
+    for _ in range(100):
+        assert is_refused(await guest.call("stop"))
+
+    assert len(logged("not allowed")) == 1
+
+
+@pytest.mark.skipif(not is_root(), reason="needs to be root")
+async def test_a_flood_of_strangers_does_not_flood_the_log(
+    yard: Yard, logged: Logged
+) -> None:
+    yard.path.parent.chmod(0o755)
+    await yard.open(a_plan())
+    yard.master.clients._refusals = Sparing(1000.0)
+
+    for _ in range(20):
+        guest = yard.guest()
+        guest.connect_as(ALICE)
+        assert await guest.ended() == []
+
+    (record,) = logged("connection refused")
+    assert (record["uid"], record["count"]) == (ALICE, 1)

@@ -83,7 +83,8 @@ CREATE INDEX seen_at ON seen (at);
 # not overwritten with zeros, which Debian's SQLite does by default: it halves the
 # rate, and the file is for its user only.
 _PRAGMAS: Final = (
-    # First: with anything else a database in WAL mode would get its shared memory.
+    # Before anything is read: else the WAL that a crash has left is opened with memory
+    # that is shared with other processes, and stays so.
     ("locking_mode", "EXCLUSIVE", "exclusive"),
     ("auto_vacuum", "INCREMENTAL", 2),
     ("journal_mode", "WAL", "wal"),

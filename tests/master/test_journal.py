@@ -220,12 +220,14 @@ def test_what_was_confirmed_survives_a_kill(tmp_path: Path, mode: str) -> None:
     journal = Journal(tmp_path, print, print)
     recovered = journal.open()
     rows = {one.stored.row for one in recovered.rows}
+    is_shared = (tmp_path / "journal.db-shm").exists()
     asyncio.run(journal.close())
 
     assert len(confirmed) == len(set(confirmed))
     assert set(confirmed) <= rows
     assert recovered.epoch == 6
     assert recovered.next_row > max(rows)
+    assert not is_shared
 
 
 def test_no_other_process_can_open_the_database(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from pymule.errors import ConnectionLostError, RemoteProtocolError
@@ -53,6 +54,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._is_flush_due = False
+        # When it was read last, monotonic seconds.
+        self.read_at = 0.0
         # Why nothing is read from the peer.
         self._holds: set[str] = set()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -181,6 +184,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the session and let the owner act."""
+        self.read_at = monotonic()
         try:
             verbs = self.session.receive_data(data)
         except RemoteProtocolError as exc:

@@ -183,7 +183,7 @@ class Clients:
         sender.left_batches = len(sender.log)
         self._away[client] = sender
         self._away_batches += sender.left_batches
-        while (
+        while self._away and (
             len(self._away) > _REMEMBERED_CLIENTS
             or self._away_batches > _REMEMBERED_BATCHES
             or next(iter(self._away.values())).left_at < now - _REMEMBERED_S

@@ -39,6 +39,8 @@ _REST: Final = "rest"
 _CROWD: Final = "crowd"
 # Verbs of one client in one turn; then the others have theirs.
 _MAX_VERBS: Final = 256
+# About what it takes to greet somebody.
+_GREETING_S: Final = 0.0005
 # What the master remembers of a batch that was accepted, in bytes.
 _ACCEPTED_BYTES: Final = 160
 
@@ -84,7 +86,8 @@ class Connections:
         self._pump = pump
         self._own = own
         self._door = Door(plan, own)
-        self._pace: Pace[Connection] = Pace()
+        # By process, because one that is held back could connect once more.
+        self._pace: Pace[int] = Pace()
         self._crowd: Crowd[Connection] = Crowd(plan().transit_bytes)
         # Those that are held back for the crowd.
         self._held: dict[Connection, None] = {}
@@ -99,10 +102,21 @@ class Connections:
         if not self._door.admits(sock, credentials):
             return
         peer = self._clients.add(sock, credentials)
-        self._arm(_HELLO, peer)
-        self._own(self._attach(peer))
+        now = time.monotonic()
+        self._clients.turns += 1
+        rest = self._pace.worked(
+            credentials.pid, self._clients.turns, _GREETING_S, now, is_dear=True
+        )
+        self._ticker.arm(
+            (_HELLO, peer.number), now + rest + self._plan().patience.hello_s
+        )
+        self._own(self._attach(peer, rest))
 
-    async def _attach(self, peer: ClientPeer) -> None:
+    async def _attach(self, peer: ClientPeer, rest: float) -> None:
+        await asyncio.sleep(rest)
+        if peer.number not in self._clients.peers:
+            # It was waited for too long.
+            return
         session = Session(
             Role.MASTER, Role.CLIENT, self._plan().max_frame_bytes, _MAX_VERBS
         )
@@ -124,7 +138,7 @@ class Connections:
             self._arm(_FRAME, peer)
         # Not as it was when it connected: a reload may have changed it.
         peer.role = self._plan().access.role_of(peer.credentials)
-        started, refused = time.perf_counter(), peer.refused
+        refused = peer.refused
         is_dear = connection.session.has_more
         for verb in verbs:
             match verb:
@@ -145,8 +159,7 @@ class Connections:
                     raise RemoteProtocolError(f"{verb.opcode.name} from a client")
         self._pump()
         is_dear |= peer.refused > refused
-        seconds = time.perf_counter() - started
-        self._rest(connection, seconds, is_dear=is_dear)
+        self._rest(connection, peer, is_dear=is_dear)
         self._weigh(connection, peer)
 
     def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> bool:
@@ -164,18 +177,19 @@ class Connections:
         self._control.call(call, peer.credentials, connection)
         return True
 
-    def _rest(self, connection: Connection, seconds: float, *, is_dear: bool) -> None:
+    def _rest(self, connection: Connection, peer: ClientPeer, *, is_dear: bool) -> None:
         """Go on with what a client has said at the next turn, or after a rest."""
+        now = time.monotonic()
         rest = self._pace.worked(
-            connection, self._clients.turns, seconds, is_dear=is_dear
+            peer.credentials.pid,
+            self._clients.turns,
+            now - connection.read_at,
+            now,
+            is_dear=is_dear,
         )
         if rest or connection.session.has_more:
             connection.hold(_REST)
-            self._loop.call_later(rest, self._rested, connection)
-
-    def _rested(self, connection: Connection) -> None:
-        self._pace.rested(connection)
-        connection.release(_REST)
+            self._loop.call_later(rest, connection.release, _REST)
 
     def _weigh(self, connection: Connection, peer: ClientPeer) -> None:
         """Hold a client back that has too much in transit."""
@@ -234,7 +248,6 @@ class Connections:
         self._locks.peer_gone(peer)
         self._clients.remove(peer)
         self._door.left(peer.credentials)
-        self._pace.forget(connection)
         self._crowd.forget(connection)
         self._held.pop(connection, None)
         if isinstance(reason, ProtocolError):

@@ -35,9 +35,10 @@ _OPENING_MAX_BYTES: Final = 65_536
 
 # What a client asks is small. Read as JSON, a large frame could become many times its
 # size, and keep the master busy for a second.
-_CALL_MAX_BYTES: Final = 262_144
-# What a CALL counts among the verbs that are read at a time.
-_CALL_COST: Final = 64
+_CALL_MAX_BYTES: Final = 65_536
+# What a CALL counts among the verbs that are read at a time, and so many bytes of it.
+_CALL_COST: Final = 63
+_JSON_BYTES: Final = 256
 
 # A reason may quote the peer at length; so CLOSE fits in any limit, even before HELLO.
 _REASON_CHARS: Final = 1_000
@@ -187,7 +188,9 @@ class Session:
                 verbs.append(verb)
                 if isinstance(verb, Close):
                     break
-                left -= _CALL_COST if isinstance(verb, Call) else 1
+                left -= 1
+                if isinstance(verb, Call):
+                    left -= _CALL_COST + len(frame[1]) // _JSON_BYTES
                 if left <= 0:
                     self.has_more = not self._decoder.is_between_frames
                     break

@@ -1,57 +1,100 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pymule.sansio.pace import Pace
+
+WORK = st.tuples(st.integers(0, 5), st.floats(0.001, 0.05))
 
 
 def test_cheap_work_is_not_held_back() -> None:
     pace: Pace[str] = Pace()
 
-    assert [pace.worked("a", n, 1.0, is_dear=False) for n in (1, 5, 9)] == [0, 0, 0]
+    rests = [pace.worked("a", turn, 1.0, 0, is_dear=False) for turn in (1, 5, 9)]
+
+    assert rests == [0, 0, 0]
 
 
 def test_the_first_question_is_answered_at_once() -> None:
-    assert Pace[str]().worked("a", 100, 1.0, is_dear=True) == 0
+    assert Pace[str]().worked("a", 100, 1.0, 0, is_dear=True) == 0
 
 
 def test_alone_nobody_is_held_back() -> None:
     pace: Pace[str] = Pace()
 
-    assert [pace.worked("a", n, 1.0, is_dear=True) for n in (1, 2, 3)] == [0, 0, 0]
+    rests = [pace.worked("a", turn, 1.0, 0, is_dear=True) for turn in (1, 2, 3)]
+
+    assert rests == [0, 0, 0]
 
 
 def test_beside_others_dear_work_takes_a_tenth() -> None:
     pace: Pace[str] = Pace()
-    pace.worked("a", 1, 0.01, is_dear=True)
+    pace.worked("a", 1, 0.01, 0, is_dear=True)
 
-    assert pace.worked("a", 3, 0.01, is_dear=True) == pytest.approx(0.09)
+    assert pace.worked("a", 3, 0.01, 100, is_dear=True) == pytest.approx(0.09)
 
 
 def test_the_own_cheap_work_is_not_that_of_others() -> None:
     pace: Pace[str] = Pace()
-    pace.worked("a", 1, 0.01, is_dear=True)
-    pace.worked("a", 2, 0.01, is_dear=False)
+    pace.worked("a", 1, 0.01, 0, is_dear=True)
+    pace.worked("a", 2, 0.01, 0, is_dear=False)
 
-    assert pace.worked("a", 3, 0.01, is_dear=True) == 0
+    assert pace.worked("a", 3, 0.01, 0, is_dear=True) == 0
+
+
+def test_others_are_expected_again_for_ten_seconds() -> None:
+    pace: Pace[str] = Pace()
+    pace.worked("a", 1, 0.01, 0, is_dear=True)
+
+    pace.worked("a", 3, 0.01, 100, is_dear=True)
+    soon = pace.worked("a", 4, 0.01, 109, is_dear=True)
+    later = pace.worked("a", 5, 0.01, 110, is_dear=True)
+
+    assert (soon > 0, later) == (True, 0)
 
 
 def test_those_who_rest_share_the_tenth() -> None:
     pace: Pace[str] = Pace()
     for turn, key in enumerate("abc"):
-        pace.worked(key, turn, 0.01, is_dear=True)
+        pace.worked(key, turn, 0.01, 0, is_dear=True)
 
     rests = [
-        pace.worked(key, 10 * n, 0.01, is_dear=True) for n, key in enumerate("abc", 1)
+        pace.worked(key, 10 * turn, 0.01, 100, is_dear=True)
+        for turn, key in enumerate("abc", 1)
     ]
-    pace.rested("a")
-    pace.forget("b")
 
     assert rests == pytest.approx([0.09, 0.18, 0.27])
-    assert pace.worked("c", 50, 0.01, is_dear=True) == pytest.approx(0.09)
-    assert pace.worked("b", 60, 0.01, is_dear=True) == 0
 
 
-def test_nobody_is_held_back_for_long() -> None:
+def test_a_rest_is_never_longer_than_a_minute() -> None:
     pace: Pace[str] = Pace()
-    pace.worked("a", 1, 5.0, is_dear=True)
+    pace.worked("a", 1, 50.0, 0, is_dear=True)
 
-    assert pace.worked("a", 3, 5.0, is_dear=True) == 1.0
+    assert pace.worked("a", 3, 50.0, 0, is_dear=True) == 60.0
+
+
+def test_only_so_many_are_remembered() -> None:
+    pace: Pace[int] = Pace()
+    for key in range(1025):
+        pace.worked(key, key, 0.01, 0, is_dear=True)
+
+    assert pace.worked(0, 5000, 0.01, 0, is_dear=True) == 0
+    assert pace.worked(1024, 6000, 0.01, 0, is_dear=True) > 0
+
+
+@given(work=st.lists(WORK, max_size=200))
+def test_all_together_never_get_more_than_a_tenth(
+    work: list[tuple[int, float]],
+) -> None:
+    pace: Pace[int] = Pace()
+    now, free_at, done = 0.0, dict.fromkeys(range(6), 0.0), 0.0
+    for key in free_at:
+        pace.worked(key, 0, 0.0, now, is_dear=True)
+    for turn, (key, seconds) in enumerate(work, 1):
+        now = max(now, free_at[key])
+        rest = pace.worked(key, 10 * turn, seconds, now, is_dear=True)
+        free_at[key] = now + rest
+        done += seconds
+
+    end = max(free_at.values())
+    assert done <= end / 9 + 1e-6

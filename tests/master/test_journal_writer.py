@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -339,7 +340,7 @@ class _BadFile:
 def test_after_an_error_of_the_disk_nothing_is_confirmed(desk: Desk, code: int) -> None:
     desk.queue(stored(1))
     real = desk.file.connection
-    desk.file.connection = _BadFile(real, code, 0)  # type: ignore[assignment]  (only what is called)
+    desk.file.connection = cast("sqlite3.Connection", _BadFile(real, code, 0))
 
     desk.run()
 

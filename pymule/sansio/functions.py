@@ -68,6 +68,6 @@ def _target(name: object) -> Target:
     if not isinstance(name, str) or not FUNCTION_NAME.fullmatch(name):
         raise ValueError(
             f"function {name!r}; allowed: 'MODULE:NAME', each of 1 to 200 characters"
-            " without spaces and colons"
+            " without spaces, colons and control characters"
         )
     return Target(TargetKind.FUNCTION, name=name)

@@ -43,7 +43,9 @@ MessageId = NewType("MessageId", int)
 FARM_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 """What a farm may be called; never a path, never code to import."""
 
-FUNCTION_NAME: Final = re.compile(r"[^\s:]{1,200}:[^\s:]{1,200}")
+# No lone surrogate, which neither a frame nor a journal can hold.
+_FUNCTION_PART: Final = r"[^\s:\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}"
+FUNCTION_NAME: Final = re.compile(f"{_FUNCTION_PART}:{_FUNCTION_PART}")
 """What a function is called: ``module:qualified.name``."""
 
 

@@ -12,13 +12,24 @@ adopts it, with its plan, so that a restart neither loses nor doubles a tick.
 from dataclasses import dataclass
 from typing import Final, NewType
 
-__all__ = ("MIN_EVERY_S", "Timer", "TimerId", "TimerTable", "check_timer")
+__all__ = (
+    "MAX_EVERY_S",
+    "MIN_EVERY_S",
+    "Timer",
+    "TimerId",
+    "TimerTable",
+    "check_timer",
+)
 
 TimerId = NewType("TimerId", int)
 """Number of a timer, never used twice by one master."""
 
+MAX_EVERY_S: Final = 1e9
+"""Longest time between two ticks, 31 years: an instant that can be waited for."""
 MIN_EVERY_S: Final = 0.001
 """Shortest time between two ticks: one tick of the wheel."""
+# What JSON readers of the status take.
+_MAX_ITERATIONS: Final = 2**53
 
 
 @dataclass(slots=True, eq=False)
@@ -164,12 +175,15 @@ def check_timer(every: float, iterations: int) -> None:
     Raises:
         ValueError: It would tick without a pause, never, or less than never.
     """
-    if iterations < 0:
-        raise ValueError(f"{iterations} iterations; allowed: from 0, which has no end")
+    if not 0 <= iterations <= _MAX_ITERATIONS:
+        raise ValueError(
+            f"{iterations} iterations; allowed: from 0, which has no end, to"
+            f" {_MAX_ITERATIONS}"
+        )
     if every == 0 and iterations == 1:
         return
-    if not MIN_EVERY_S <= every < float("inf"):
+    if not MIN_EVERY_S <= every <= MAX_EVERY_S:
         raise ValueError(
-            f"a timer of {every} seconds; allowed: from {MIN_EVERY_S}, or 0 for one"
-            " iteration"
+            f"a timer of {every} seconds; allowed: from {MIN_EVERY_S} to"
+            f" {MAX_EVERY_S:.0f}, or 0 for one iteration"
         )

@@ -17,7 +17,13 @@ def test_a_function_has_a_target_of_its_own() -> None:
     assert table.names == ["func:app:f", "func:app:C.g"]
 
 
-@pytest.mark.parametrize("name", ["f", "app:", ":f", "app:f g", "a:b:c", "", 3, None])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("f", "app:", ":f", "app:f g", "a:b:c", "", 3, None),
+        *("a\ud800:b", "a:b\udc00", "a:b\0", "\x1b:b", "a:\x9b"),
+    ],
+)
 def test_what_is_no_name_is_refused_and_nothing_added(name: object) -> None:
     table = FunctionTable()
 

@@ -157,8 +157,11 @@ def test_a_timer_that_nobody_owns_stays() -> None:
         (-1, 1, "from 0.001"),
         (0.0005, 0, "from 0.001"),
         (float("inf"), 0, "from 0.001"),
+        (1.1e9, 0, "to 1000000000"),
+        (1e308, 1, "to 1000000000"),
         (float("nan"), 0, "from 0.001"),
         (1, -1, "from 0, which has no end"),
+        (1, 2**53 + 1, "to 9007199254740992"),
     ],
 )
 def test_a_timer_that_makes_no_sense_is_refused(

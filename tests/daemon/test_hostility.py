@@ -20,7 +20,7 @@ OPTIONS: Final = (
     *("max_attempts", "max_crashes", "backoff_s", "backoff_max_s", "jitter", "odd"),
 )
 # At the edges of what a number, a text or a column of a database can hold.
-EDGES: Final = (
+EDGES: Final[tuple[object, ...]] = (
     *(None, True, 0, 1, -1, 9, 10, 65_535, 65_536, 2**31, 2**53, 2**63, 2**64),
     *(-(2**63) - 1, 10**300, 1e-320, 0.1, 1e9, 1e12, 253_402_300_799, 1e308, -1e308),
     *("", "x", "\ud800", "\0", "\x1b[2J", "x" * 255, "x" * 256, "' OR 1=1; --"),

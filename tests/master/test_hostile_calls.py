@@ -18,7 +18,7 @@ NAMES: Final = (
     *("place", "queue", "reason", "recursive", "signal", "skip", "source", "spec"),
     *("target", "timer", "to", "token", "ttl", "tz", "wait"),
 )
-NONSENSE: Final = (
+NONSENSE: Final[tuple[object, ...]] = (
     None,
     True,
     -1,
@@ -79,7 +79,7 @@ async def test_any_parameters_get_an_answer_and_harm_nobody(
     last = next(numbers)
     await guest.say(Call(last, {"method": "ping"}))
 
-    replies = []
+    replies: list[Reply] = []
     while not replies or replies[-1].id != last:
         replies.append(await guest.hear(Reply))
     refused = [reply for reply in replies if reply.kind is ReplyKind.ERROR]

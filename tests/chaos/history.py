@@ -127,7 +127,8 @@ class History:
         dead_pids: Mules that ended otherwise than asked to, but for those that died
             with their master.
         master_deaths: When.
-        power_cuts: When.
+        power_cuts: From when until the next master was started: nobody would have been
+            there to be told what is confirmed meanwhile, so that is in doubt.
         ordered: Queues that one program serves, one message after the other.
         overlapping_pids: Mules that were started while another served their queue, as
             in a reload: what that one gives back comes to them later.
@@ -136,7 +137,7 @@ class History:
     entries: Iterable[Entry] = ()
     dead_pids: frozenset[int] = frozenset()
     master_deaths: tuple[int, ...] = ()
-    power_cuts: tuple[int, ...] = ()
+    power_cuts: tuple[tuple[int, int], ...] = ()
     ordered: frozenset[str] = frozenset()
     overlapping_pids: frozenset[int] = frozenset()
 
@@ -208,8 +209,8 @@ class _Reasons:
 
     def __init__(self, history: History, entries: list[Entry]) -> None:
         self._dead_pids = history.dead_pids
-        self._deaths = (*history.master_deaths, *history.power_cuts)
-        self._cuts = history.power_cuts
+        self._cuts = [at for cut in history.power_cuts for at in cut]
+        self._deaths = (*history.master_deaths, *self._cuts)
         self._returned = {
             (e.id, e.attempt, e.pid)
             for e in entries
@@ -255,7 +256,7 @@ def check(history: History) -> Report:
     entries = list(history.entries)
     messages = _attempted(entries)
     report = Report(attempted=len(messages))
-    _answered(entries, messages)
+    _answered(entries, messages, history.power_cuts)
     report.unexpected = _take(entries, messages)
     reasons = _Reasons(history, entries)
     for key, message in messages.items():
@@ -285,13 +286,19 @@ def _attempted(entries: Iterable[Entry]) -> dict[Key, _Message]:
     }
 
 
-def _answered(entries: Iterable[Entry], messages: dict[Key, _Message]) -> None:
+def _answered(
+    entries: Iterable[Entry],
+    messages: dict[Key, _Message],
+    power_cuts: tuple[tuple[int, int], ...],
+) -> None:
     for entry in entries:
         if isinstance(entry, Confirm | Refuse):
             for counter in range(entry.first, entry.first + entry.count):
                 message = messages[entry.sender, counter]
                 if isinstance(entry, Confirm):
-                    message.is_confirmed = True
+                    message.is_confirmed = not any(
+                        since <= entry.at <= until for since, until in power_cuts
+                    )
                 else:
                     message.refused_at = entry.at
 

@@ -1,9 +1,10 @@
 """System calls of the daemon fail, or take their time, by strace's injection.
 
-``python -m tests.chaos.injection fsync|write|slow``
+``python -m tests.chaos.injection fsync|write|slow [--cut]``
 
-The disk is one whose power can be cut: after a sync that failed it is, so that what was
-confirmed all the same is gone, and found out.
+The disk is one whose power can be cut: with ``--cut`` it is after a sync that failed,
+so that what was confirmed all the same is gone, and found out. Without, the next start
+has a journal to check and to rebuild.
 """
 
 import argparse
@@ -20,8 +21,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from pymule.master.journal_file import NAME
+from pymule.master.journal_writer import FAILED_NAME
 from tests.chaos.disk import PowerDisk, own_mounts, why_no_power_cut
-from tests.chaos.nemesis import Break, Fault
+from tests.chaos.nemesis import Break
 from tests.chaos.powercut import IO_ERROR
 from tests.chaos.stage import Stage, until
 from tests.chaos.verdict import Baseline, Outcome, conclude, tell
@@ -80,11 +83,13 @@ def _install() -> str | None:
     return None
 
 
-async def break_once(name: str, seed: int, *, saboteur: str = "none") -> Outcome:
+async def break_once(
+    name: str, seed: int, *, is_cut: bool = False, saboteur: str = "none"
+) -> Outcome:
     """Let the calls of *name* go wrong under load; return what became of it."""
     draw = random.Random(seed)  # noqa: S311  (repeatable, keeps no secret)
     outcome = Outcome({"injection": name, "durability": "disk", "seed": seed})
-    cuts: tuple[int, ...] = ()
+    cuts: tuple[tuple[int, int], ...] = ()
     with PowerDisk.plugged() as disk:
         stage = Stage("disk", saboteur=saboteur, state_dir=disk.path / "state")
         try:
@@ -96,30 +101,40 @@ async def break_once(name: str, seed: int, *, saboteur: str = "none") -> Outcome
                 if name == "slow":
                     await _be_slow(stage, outcome)
                 else:
-                    cuts = await _fail(stage, outcome, disk)
+                    cuts = await _fail(stage, outcome, disk if is_cut else None)
             outcome.blows[Break.DISK_ERROR] = 1
-            faults: list[Fault | Break] = []
-            if cuts:
-                faults = [Fault.KILL_MASTER, Break.DISK_ERROR]
+            faults = [] if name == "slow" else [Break.DISK_ERROR]
             await conclude(stage, outcome, baseline, faults=faults, power_cuts=cuts)
         finally:
             stage.close()
     return outcome
 
 
-async def _fail(stage: Stage, outcome: Outcome, disk: PowerDisk) -> tuple[int, ...]:
-    """See the daemon end, take away what it had not synced, and start the next one."""
+async def _fail(
+    stage: Stage, outcome: Outcome, disk: PowerDisk | None
+) -> tuple[tuple[int, int], ...]:
+    """See the daemon end, and start the next one; before, cut the power of *disk*."""
     status = await stage.ended()
     ended_at = time.monotonic_ns()
     stage.master_deaths.append(ended_at)
     if status != IO_ERROR:
         outcome.problems.append(f"after the error pymuled ended with {status}")
-    disk.cut()
-    disk.turn_off()
-    disk.turn_on()
-    cut_at = time.monotonic_ns()
+    if disk is not None:
+        disk.cut()
+        disk.turn_off()
+        disk.turn_on()
+        cut_at = time.monotonic_ns()
+        await stage.start()
+        # What was confirmed up to the end of the daemon counts.
+        return ((cut_at, cut_at),)
+    mark, journal = stage.state_dir / FAILED_NAME, stage.state_dir / NAME
+    before = journal.stat().st_ino
+    if not mark.exists():
+        outcome.problems.append("nothing tells the next start of the error")
     await stage.start()
-    return ended_at, cut_at
+    if mark.exists() or journal.stat().st_ino == before:
+        outcome.problems.append("the journal was not rebuilt")
+    return ()
 
 
 async def _be_slow(stage: Stage, outcome: Outcome) -> None:
@@ -174,12 +189,15 @@ def main() -> int:
     parser.add_argument("name", choices=list(CALLS))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--saboteur", default="none", help="a bug to plant")
+    parser.add_argument("--cut", action="store_true", help="cut the power then")
     given = parser.parse_args()
     if (reason := why_no_injection()) is not None:
         sys.stderr.write(f"no injection: {reason}\n")
         return 77
     own_mounts()
-    outcome = break_once(given.name, given.seed, saboteur=given.saboteur)
+    outcome = break_once(
+        given.name, given.seed, is_cut=given.cut, saboteur=given.saboteur
+    )
     return tell(asyncio.run(outcome))
 
 

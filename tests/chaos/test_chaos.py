@@ -40,8 +40,14 @@ def test_power_cuts_lose_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["fsync", "write"])
-def test_a_disk_that_fails_ends_the_master_before_it_confirms(name: str) -> None:
+def test_after_an_error_of_the_disk_the_next_start_rebuilds_the_journal(
+    name: str,
+) -> None:
     run_program("tests.chaos.injection", name).assert_good()
+
+
+def test_what_could_not_be_synced_was_not_confirmed() -> None:
+    run_program("tests.chaos.injection", "fsync", "--cut").assert_good()
 
 
 def test_a_slow_disk_keeps_nobody_else_waiting() -> None:

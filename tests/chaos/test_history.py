@@ -31,7 +31,7 @@ class Story:
     entries: list[Entry] = field(default_factory=list)
     dead: set[int] = field(default_factory=set)
     master_deaths: list[int] = field(default_factory=list)
-    power_cuts: list[int] = field(default_factory=list)
+    power_cuts: list[tuple[int, int]] = field(default_factory=list)
     overlapping: set[int] = field(default_factory=set)
     now: int = 0
 
@@ -100,7 +100,7 @@ class Story:
         return self
 
     def power_was_cut(self) -> "Story":
-        self.power_cuts.append(self._tick())
+        self.power_cuts.append((self._tick(), self._tick()))
         return self
 
     def report(self) -> Report:
@@ -194,6 +194,16 @@ def test_an_attempt_may_be_forgotten_in_a_power_cut() -> None:
     story = Story().sent(1).taken(1).power_was_cut().done(1, pid=OTHER)
 
     assert not story.report().breaches
+
+
+def test_what_is_confirmed_during_a_power_cut_is_in_doubt() -> None:
+    story = Story().sent(1).attempted(2).power_was_cut().done(1)
+    story.entries.append(Confirm("a", 2, 1, story.power_cuts[0][0]))
+
+    report = story.report()
+
+    assert not report.breaches
+    assert (report.confirmed, report.indeterminate) == (1, 1)
 
 
 def test_a_retry_after_the_master_died_is_no_duplicate() -> None:

@@ -23,6 +23,8 @@ _EXPLAINED: Final[dict[str, set[Fault | Break]]] = {
     # The new mule was killed before it was ready.
     "reload stopped": {Fault.KILL_MULE, Fault.STOP_MULE},
     "pymuled failed": {Break.POWER_CUT, Break.DISK_ERROR, Fault.FILL_DISK},
+    "journal failed": {Break.POWER_CUT, Break.DISK_ERROR},
+    "journal full": {Fault.FILL_DISK},
 }
 
 
@@ -88,7 +90,7 @@ async def conclude(
     baseline: Baseline,
     *,
     faults: Collection[Fault | Break] = (),
-    power_cuts: tuple[int, ...] = (),
+    power_cuts: tuple[tuple[int, int], ...] = (),
 ) -> None:
     """Bring the run to its end and judge it, once all faults are healed."""
     if stuck := await stage.stop_senders():

@@ -113,7 +113,11 @@ class Connections:
         self._own(self._attach(peer, rest))
 
     async def _attach(self, peer: ClientPeer, rest: float) -> None:
-        await asyncio.sleep(rest)
+        try:
+            await asyncio.sleep(rest)
+        except asyncio.CancelledError:
+            peer.socket.close()
+            raise
         if peer.number not in self._clients.peers:
             # It was waited for too long.
             return

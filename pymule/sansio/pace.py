@@ -10,6 +10,7 @@ answered at once.
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 __all__ = ("Pace",)
@@ -26,14 +27,23 @@ _REMEMBERED: Final = 1024
 K = TypeVar("K", bound=Hashable)
 
 
+@dataclass(slots=True)
+class _Record:
+    """What is known of one of them."""
+
+    # The turn in which it had its last work.
+    turn: int
+    # Until when it is not alone.
+    company_until: float = 0.0
+    # When it may do more.
+    free_at: float = 0.0
+
+
 class Pace(Generic[K]):
     """Who did dear work lately, and when more of it may be done."""
 
     def __init__(self) -> None:
-        # By who did dear work: the turn in which they had their last work, and until
-        # when they are not alone.
-        self._last: OrderedDict[K, tuple[int, float]] = OrderedDict()
-        self._free_at = 0.0
+        self._records: OrderedDict[K, _Record] = OrderedDict()
 
     def worked(
         self, key: K, turn: int, seconds: float, now: float, *, is_dear: bool
@@ -47,22 +57,24 @@ class Pace(Generic[K]):
             now: Monotonic seconds.
             is_dear: Whether it served nobody else.
         """
-        last, company_until = self._last.get(key, (turn, 0.0))
-        if key not in self._last:
+        record = self._records.get(key)
+        if record is None:
             if is_dear:
                 self._remember(key, turn)
             return 0.0
-        if turn - last > 1:
-            company_until = now + _COMPANY_S
-        self._last[key] = turn, company_until
-        self._last.move_to_end(key)
-        if not is_dear or now >= company_until:
+        if turn - record.turn > 1:
+            record.company_until = now + _COMPANY_S
+        record.turn = turn
+        self._records.move_to_end(key)
+        if not is_dear or now >= record.company_until:
             return 0.0
-        latest = now + _MAX_REST_S
-        self._free_at = min(max(self._free_at, now) + seconds * _REST, latest)
-        return self._free_at - now
+        # They share the tenth, so that one that does little waits little.
+        others = sum(r.free_at > now for r in self._records.values() if r is not record)
+        rest = seconds * _REST * (1 + others)
+        record.free_at = min(max(record.free_at, now) + rest, now + _MAX_REST_S)
+        return record.free_at - now
 
     def _remember(self, key: K, turn: int) -> None:
-        self._last[key] = turn, 0.0
-        if len(self._last) > _REMEMBERED:
-            self._last.popitem(last=False)
+        self._records[key] = _Record(turn)
+        if len(self._records) > _REMEMBERED:
+            self._records.popitem(last=False)

@@ -66,6 +66,24 @@ def test_those_who_rest_share_the_tenth() -> None:
     assert rests == pytest.approx([0.09, 0.18, 0.27])
 
 
+def test_the_work_of_one_adds_up_whatever_comes_in_between() -> None:
+    pace: Pace[str] = Pace()
+    pace.worked("a", 1, 0.01, 0, is_dear=True)
+
+    rests = [pace.worked("a", 3 * n, 0.01, 100, is_dear=True) for n in (1, 2, 3)]
+
+    assert rests == pytest.approx([0.09, 0.18, 0.27])
+
+
+def test_who_does_little_waits_little_whatever_others_do() -> None:
+    pace: Pace[str] = Pace()
+    for turn, key in enumerate("ab"):
+        pace.worked(key, turn, 0.01, 0, is_dear=True)
+    pace.worked("a", 10, 5.0, 100, is_dear=True)
+
+    assert pace.worked("b", 20, 0.001, 100, is_dear=True) == pytest.approx(0.018)
+
+
 def test_a_rest_is_never_longer_than_a_minute() -> None:
     pace: Pace[str] = Pace()
     pace.worked("a", 1, 50.0, 0, is_dear=True)
@@ -83,18 +101,17 @@ def test_only_so_many_are_remembered() -> None:
 
 
 @given(work=st.lists(WORK, max_size=200))
-def test_all_together_never_get_more_than_a_tenth(
+def test_each_rests_nine_times_as_long_as_it_worked(
     work: list[tuple[int, float]],
 ) -> None:
     pace: Pace[int] = Pace()
-    now, free_at, done = 0.0, dict.fromkeys(range(6), 0.0), 0.0
+    free_at, done = dict.fromkeys(range(6), 0.0), dict.fromkeys(range(6), 0.0)
     for key in free_at:
-        pace.worked(key, 0, 0.0, now, is_dear=True)
+        pace.worked(key, 0, 0.0, 0.0, is_dear=True)
     for turn, (key, seconds) in enumerate(work, 1):
-        now = max(now, free_at[key])
-        rest = pace.worked(key, 10 * turn, seconds, now, is_dear=True)
-        free_at[key] = now + rest
-        done += seconds
+        now = free_at[key]
+        free_at[key] += pace.worked(key, 10 * turn, seconds, now, is_dear=True)
+        done[key] += seconds
 
-    end = max(free_at.values())
-    assert done <= end / 9 + 1e-6
+    for key, at in free_at.items():
+        assert at >= 9 * done[key] - 1e-6

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pymule import connection as connection_module
 from pymule.connection import Connection
 from pymule.errors import ConnectionLostError, RemoteProtocolError
 from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session, SessionState
@@ -20,11 +21,11 @@ from pymule.sansio.verbs import (
     Verb,
     Welcome,
 )
-from tests.conftest import wait_until
+from tests.conftest import MS, wait_until
 
 HELLO = Hello({"protocol": list(PROTOCOL_VERSIONS)})
 WELCOME = Welcome({"protocol": PROTOCOL_VERSIONS[1]})
-BIG: JsonObject = {"text": "x" * 100_000}
+BIG: JsonObject = {"text": "x" * 60_000}
 
 
 @dataclass(eq=False)
@@ -287,6 +288,54 @@ async def test_a_stall_that_nobody_asked_about_is_survived(pair: Pair) -> None:
     connection.pause_writing()
     connection.resume_writing()
     assert connection.is_closed
+
+
+async def test_a_peer_that_is_held_is_read_when_every_reason_is_gone(
+    pair: Pair,
+) -> None:
+    pair.master.hold("one")
+    pair.master.hold("other")
+    pair.master.hold("one")
+    pair.client.send(Call(1, {}))
+    pair.client.flush()
+
+    pair.master.release("one")
+    pair.master.release("never held")
+    was_held = pair.master.is_held
+    pair.master.release("other")
+    await wait_until(lambda: Call(1, {}) in pair.master_ear.heard)
+
+    assert was_held
+    assert not pair.master.is_held
+
+
+async def test_a_peer_that_reads_nothing_does_not_keep_the_connection_open(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_LINGER_S", 20 * MS)
+    transport = pair.client._transport
+    assert transport is not None
+    transport.pause_reading()
+    while not pair.master.is_held:
+        pair.master.send(Reply(1, 0, BIG))
+        pair.master.flush()
+
+    pair.master.close("enough")
+
+    async with asyncio.timeout(5000 * MS):
+        await pair.master.wait_closed()
+    transport.resume_reading()
+
+
+async def test_a_closed_connection_is_not_held(pair: Pair) -> None:
+    pair.master.hold("early")
+    pair.master.close()
+    pair.master.hold("late")
+    pair.master.release("early")
+    await pair.master.wait_closed()
+    pair.master.hold("too late")
+
+    assert not pair.master.is_held
 
 
 async def test_the_rest_of_a_dead_peer_is_read_at_once(raw: Raw) -> None:

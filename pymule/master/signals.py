@@ -56,6 +56,7 @@ _SETTLE_S: Final = 10.0
 # How long a raise waits for mules that are being started and may have its handler.
 _EARLY: Final = "early"
 _EARLY_S: Final = 5.0
+_MAX_EARLY: Final = 10_000
 _MAX_TEXT: Final = 4096
 
 
@@ -333,7 +334,7 @@ class Signals:
         try:
             self.table.raise_signal(number)
         except NoHandlerError:
-            if not self.table.is_expecting:
+            if not self.table.is_expecting or len(self._early) == _MAX_EARLY:
                 raise
             # A mule that is being started may have the handler.
             if (_EARLY, 0) not in self._ticker:

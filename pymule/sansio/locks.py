@@ -16,6 +16,7 @@ from typing import Final, NewType
 from pymule.errors import BadCallError, NotHolderError
 
 __all__ = (
+    "MAX_LOCKS",
     "MAX_NAME_CHARS",
     "MAX_TTL_S",
     "Grant",
@@ -31,6 +32,10 @@ PeerId = NewType("PeerId", int)
 
 MAX_NAME_CHARS: Final = 255
 """Longest name of a lock."""
+
+MAX_LOCKS: Final = 10_000
+"""Locks that one connection holds and waits for, at most."""
+
 MAX_TTL_S: Final = 366 * 24 * 3600.0
 """Longest time after which a lock is taken from its holder."""
 
@@ -113,10 +118,17 @@ class LockTable:
         """Give the lock to *peer*, or let it stand in line if it may *wait*.
 
         Raises:
-            BadCallError: The peer waits with the same call already.
+            BadCallError: The peer waits with the same call already, or has so many
+                locks and waits for so many that one more would be too much.
         """
-        if call in self._peers.get(peer, _NOBODY).waiting:
+        known = self._peers.get(peer, _NOBODY)
+        if call in known.waiting:
             raise BadCallError(f"call {call} is waiting for a lock already")
+        if len(known.waiting) + len(known.holding) >= MAX_LOCKS:
+            raise BadCallError(
+                f"{MAX_LOCKS} locks are held and waited for on this connection;"
+                " no more are allowed"
+            )
         lock = self._locks.get(name)
         if lock is None:
             return self._grant(name, peer, call, ttl, now)

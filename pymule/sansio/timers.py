@@ -14,6 +14,7 @@ from typing import Final, NewType
 
 __all__ = (
     "MAX_EVERY_S",
+    "MAX_TIMERS",
     "MIN_EVERY_S",
     "Timer",
     "TimerId",
@@ -30,6 +31,9 @@ MIN_EVERY_S: Final = 0.001
 """Shortest time between two ticks: one tick of the wheel."""
 # What JSON readers of the status take.
 _MAX_ITERATIONS: Final = 2**53
+
+MAX_TIMERS: Final = 100_000
+"""Timers of all owners together."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,13 +86,16 @@ class TimerTable:
             now: Monotonic seconds.
 
         Raises:
-            ValueError: It would tick without a pause, or less than never.
+            ValueError: It would tick without a pause, or less than never, or be one
+                too many.
         """
         check_timer(every, iterations)
         if orphans := self._orphans.get((owner, signal, every, iterations)):
             timer = self.timers[orphans.pop()]
             timer.is_orphan = False
             return timer
+        if len(self.timers) >= MAX_TIMERS:
+            raise ValueError(f"{MAX_TIMERS} timers are armed; no more are allowed")
         self._last_id += 1
         timer = Timer(
             TimerId(self._last_id),

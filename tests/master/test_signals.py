@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 
+from pymule.master import signals as signals_module
 from pymule.sansio.verbs import (
     Call,
     Handled,
@@ -102,6 +103,18 @@ async def test_a_raise_waits_for_the_mule_that_brings_its_handler(yard: Yard) ->
     reply = await guest.call("raise", signal=17)
 
     assert reply.value == {}
+
+
+async def test_only_so_many_raises_wait_for_a_mule(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals_module, "_MAX_EARLY", 0)
+    await yard.open(a_plan(a_spec(1, "greet(); rest()")))
+    guest = await yard.greeted()
+
+    code, _ = refusal(await guest.call("raise", signal=17))
+
+    assert code == 10
 
 
 async def test_a_raise_does_not_wait_for_ever_for_a_mule(yard: Yard) -> None:

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 
 from pymule.errors import BadCallError, NotHolderError
 from pymule.sansio.locks import (
+    MAX_LOCKS,
     MAX_TTL_S,
     Grant,
     LockTable,
@@ -83,6 +84,17 @@ def test_only_its_holder_releases_a_lock(
         table.release(name, peer, token, 0.0)
 
     assert table.is_locked("a")
+
+
+def test_one_connection_has_only_so_many_locks(table: LockTable) -> None:
+    table.acquire("0", BOB, 0, None, 0.0)
+    for number in range(MAX_LOCKS):
+        table.acquire(str(number // 2), ANN, number, None, 0.0)
+
+    with pytest.raises(BadCallError, match="10000 locks are held and waited for"):
+        table.acquire("free", ANN, MAX_LOCKS, None, 0.0)
+
+    assert table.acquire("free", BOB, 1, None, 0.0) is not None
 
 
 def test_a_call_waits_once(table: LockTable) -> None:

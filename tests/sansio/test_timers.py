@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pymule.sansio import timers
 from pymule.sansio.timers import Timer, TimerId, TimerTable
 
 EVERY = st.floats(0.001, 1e6)
@@ -41,6 +42,18 @@ def test_no_tick_is_early_and_the_next_is_always_later(
         ticked = table.due(timer.id, now)
         assert (ticked is not None) == (planned <= now)
         assert timer.next_at > now
+
+
+def test_there_are_only_so_many_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timers, "MAX_TIMERS", 2)
+    table = TimerTable()
+    first, _ = _add(table), _add(table)
+
+    with pytest.raises(ValueError, match="2 timers are armed"):
+        _add(table)
+    table.cancel(first.id)
+
+    assert _add(table).id != first.id
 
 
 def test_a_tick_on_its_instant_is_not_planned_again_for_want_of_a_digit() -> None:

@@ -414,7 +414,7 @@ class Settings(_Section):
         16 * 1024 * 1024
     )
     max_clients: Annotated[int, Strict(), Field(ge=1, le=1_000_000)] = 1000
-    """Connections at a time; a few more for commands of root and the daemon's user."""
+    """Connections at a time; a few more for commands of admins."""
     mule: tuple[MuleConfig, ...] = ()
     farm: tuple[FarmConfig, ...] = ()
     shared: QueueConfig = QueueConfig()

@@ -8,7 +8,6 @@ needed, and a limit that is lowered while the daemon runs counts at once.
 
 import asyncio
 import logging
-import os
 import resource
 import socket
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Final
 from pymule.master.listener import Credentials, say_no
 from pymule.master.logs import log
 from pymule.master.plan import Plan
+from pymule.master.roles import UserRole
 from pymule.sansio.occupancy import SPARE_PLACES, Occupancy
 
 __all__ = ("Door", "warn_of_descriptors")
@@ -71,7 +71,7 @@ class Door:
 
     def _refusal(self, sock: socket.socket, who: Credentials) -> str | None:
         plan = self._plan()
-        is_household = who.uid in (0, os.geteuid())
+        is_household = plan.access.role_of(who) is UserRole.ADMIN
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         kept = min(_kept_descriptors(plan), limit // 2)
         if not (is_household and self._places.is_new(who.pid)):

@@ -16,14 +16,12 @@ from pymule.errors import NotAllowedError
 from pymule.master.listener import Credentials
 
 __all__ = (
-    "ADMIN_RESERVE",
     "NEEDED",
     "SUBMIT",
     "AccessRule",
     "Members",
     "UserRole",
     "check_role",
-    "has_room",
     "role_needed",
 )
 
@@ -80,9 +78,6 @@ _KEYS: Final = {
 }
 _SHOWN_CHARS: Final = 64
 
-ADMIN_RESERVE: Final = 16
-"""Connections that only admins can have, above the limit for all."""
-
 
 @dataclass(frozen=True, slots=True)
 class Members:
@@ -138,11 +133,3 @@ def check_role(role: UserRole, act: str, who: Credentials) -> None:
         f" {who.uid} is {role.name.lower()}; name it in {users}, or a group of it in"
         f" {groups}"
     )
-
-
-def has_room(role: UserRole, connected: int, limit: int) -> bool:
-    """Tell whether one more may connect when *connected* have and *limit* may.
-
-    An admin still may when the others are too many, to see who they are and to stop.
-    """
-    return connected < limit + (ADMIN_RESERVE if role is UserRole.ADMIN else 0)

@@ -1,11 +1,11 @@
 """Who of those that connect has a place.
 
-Theory of operation. There are *limit* places. Root and the daemon's own user, who are
-the *household*, may take them all. Any other user may have as many as are still free:
-alone, half of them; together with a second one that floods too, a third each. So
-whoever comes later finds room. A few places more are for processes of the household
-that have none yet: a command that asks how things are is such a process, also while
-another process of the same user floods.
+Theory of operation. There are *limit* places. Admins, who are the *household*, may take
+them all. Any other user may have as many as are still free: alone, half of them;
+together with a second one that floods too, a third each. So whoever comes later finds
+room. A few places more are for processes of the household that have none yet: a command
+that asks how things are is such a process, also while another process of the same user
+floods.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ class Occupancy:
             uid: Who.
             pid: Which process.
             limit: Places for everybody, now.
-            is_household: Whether that is root or the daemon's own user.
+            is_household: Whether that is an admin.
         """
         free = limit - self.taken
         if is_household:

@@ -7,7 +7,7 @@ import pytest
 
 from pymule.master import door
 from pymule.master.door import warn_of_descriptors
-from pymule.master.roles import Members
+from pymule.master.roles import AccessRule, Members
 from tests.conftest import MS, wait_until
 from tests.master.conftest import Logged
 from tests.master.harness import LONG, Yard, a_plan, is_root, reason_of
@@ -131,3 +131,16 @@ def test_a_limit_of_open_files_below_the_plan_is_told(
     told = logged("few descriptors")
     assert len(told) == warnings
     assert all(fields["max_clients"] == clients for fields in told)
+
+
+@pytest.mark.skipif(not is_root(), reason="needs to be root")
+async def test_an_admin_may_take_all_places(yard: Yard) -> None:
+    yard.path.parent.chmod(0o755)
+    access = AccessRule(admins=Members(frozenset({NOBODY})))
+    await yard.open(replace(a_plan(), max_clients=4, access=access))
+    guests = [yard.guest() for _ in range(4)]
+
+    for guest in guests:
+        guest.connect_as(NOBODY)
+
+    await until_left(yard, 4)

@@ -9,14 +9,12 @@ import pytest
 from pymule.errors import ConfigError, NotAllowedError, UnsupportedError
 from pymule.master.listener import Credentials
 from pymule.master.roles import (
-    ADMIN_RESERVE,
     NEEDED,
     SUBMIT,
     AccessRule,
     Members,
     UserRole,
     check_role,
-    has_room,
     role_needed,
 )
 from pymule.sansio.session import PROTOCOL_VERSIONS
@@ -124,14 +122,6 @@ def test_a_refusal_repeats_only_the_beginning_of_what_was_asked_for() -> None:
         check_role(UserRole.SENDER, "x" * 100_000, Credentials(1, 2, 3))
 
     assert len(str(caught.value)) < 300
-
-
-def test_when_the_others_are_too_many_there_is_room_for_admins() -> None:
-    def most(role: UserRole) -> int:
-        return next(n for n in range(200) if not has_room(role, n, 100))
-
-    assert most(UserRole.SENDER) == most(UserRole.READER) == 100
-    assert most(UserRole.ADMIN) == 100 + ADMIN_RESERVE
 
 
 # At the socket

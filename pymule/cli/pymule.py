@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from pymule.cli import dead, queues
+from pymule.cli import dead, journal, queues
 from pymule.cli.daemon_options import JsonOption, SocketOption, TimeoutOption
 from pymule.cli.entry import (
     complain,
@@ -337,6 +337,7 @@ def version(*, socket: SocketOption = None, timeout: TimeoutOption = None) -> No
 for command in queues.COMMANDS:
     app.command()(command)
 app.add_typer(dead.app, name="dead")
+app.add_typer(journal.app, name="journal")
 
 
 if __name__ == "__main__":

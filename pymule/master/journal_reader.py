@@ -74,8 +74,8 @@ class Reader:
 
     def seen(self, window_s: float) -> list[SeenId]:
         """Return the message ids of the last *window_s* seconds, the oldest first."""
-        # As far back as nanoseconds since 1970 in 63 bits go.
-        since = time.time_ns() - int(min(window_s, 1e9) * 1e9)
+        # No further back than 63 bits of nanoseconds go.
+        since = time.time_ns() - int(min(window_s, 5e9) * 1e9)
         return list(self._records(_SEEN, "message id", seen_of, since))
 
     def paused(self) -> frozenset[str]:

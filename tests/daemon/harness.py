@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypedDict, cast
 
@@ -160,13 +160,18 @@ class Daemon:
     # Its life
 
     def launch(
-        self, *, policies: Mapping[str, object] | None = None, loop: str | None = None
+        self,
+        *,
+        policies: Mapping[str, object] | None = None,
+        loop: str | None = None,
+        via: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         """Start a process and return it; more than one is the test's affair.
 
         Args:
             policies: Of the plan, what the file has no key for.
             loop: The word for ``--loop``.
+            via: A command that executes what follows it.
         """
         words = ["pymule.cli.pymuled", "-c", str(self.config)]
         if loop is not None:
@@ -175,7 +180,7 @@ class Daemon:
             words = ["tests.daemon.runner", str(self.config), json.dumps(policies)]
         with self._log.open("ab") as log:
             return subprocess.Popen(  # noqa: S603  (our own interpreter, no shell)
-                [sys.executable, "-m", *words],
+                [*via, sys.executable, "-m", *words],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -183,17 +188,25 @@ class Daemon:
             )
 
     def begin(
-        self, *, policies: Mapping[str, object] | None = None, loop: str | None = None
+        self,
+        *,
+        policies: Mapping[str, object] | None = None,
+        loop: str | None = None,
+        via: Sequence[str] = (),
     ) -> None:
         """Start it, and do not wait."""
-        self._process = self.launch(policies=policies, loop=loop)
+        self._process = self.launch(policies=policies, loop=loop, via=via)
 
     async def start(
-        self, *, policies: Mapping[str, object] | None = None, loop: str | None = None
+        self,
+        *,
+        policies: Mapping[str, object] | None = None,
+        loop: str | None = None,
+        via: Sequence[str] = (),
     ) -> None:
         """Start it and wait until it says that it is ready."""
         starts = len(self.records("pymuled ready"))
-        self.begin(policies=policies, loop=loop)
+        self.begin(policies=policies, loop=loop, via=via)
         await wait_until(
             lambda: len(self.records("pymuled ready")) > starts or self.has_ended(),
             within=LONG,

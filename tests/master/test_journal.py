@@ -1,18 +1,27 @@
 """The journal as the master sees it, on both loops."""
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
 
-from pymule.errors import JournalFailedError, JournalInUseError
+from pymule.errors import (
+    JournalDamagedError,
+    JournalFailedError,
+    JournalInUseError,
+    JournalSetupError,
+    StorageFullError,
+)
 from pymule.master.journal import Journal
 from pymule.sansio.record import (
     Buried,
@@ -24,6 +33,9 @@ from pymule.sansio.record import (
     RowGone,
     Share,
 )
+from tests.chaos.disk import small_disk, why_no_mounts
+from tests.conftest import wait_until
+from tests.master.conftest import Logged
 from tests.master.journaling import Keeper, letter, reopened, stored
 
 
@@ -179,6 +191,9 @@ CHILD = """
 import asyncio, os, sys
 from pathlib import Path
 from pymule.master.journal import Journal
+from tests.chaos.disk import small_disk, why_no_mounts
+from tests.conftest import wait_until
+from tests.master.conftest import Logged
 from tests.master.journaling import stored
 async def main():
     confirmed = os.fdopen(1, "wb", buffering=0)
@@ -242,3 +257,175 @@ def test_no_other_process_can_open_the_database(tmp_path: Path) -> None:
 
     other.close()
     asyncio.run(journal.close())
+
+
+# Faults between two masters
+
+
+async def test_reading_twice_gives_the_same_as_reading_once(tmp_path: Path) -> None:
+    _, once = await reopened(
+        tmp_path,
+        [stored(1, 1, 5), stored(2, 6)],
+        [Changed(1, 1, 2, 1, 0), Gone(1, 5, 1)],
+    )
+
+    _, twice = await reopened(tmp_path)
+
+    assert [one.shares for one in twice] == [one.shares for one in once]
+    assert [one.stored.payload for one in twice] == [one.stored.payload for one in once]
+
+
+def test_a_wal_that_ends_early_gives_what_was_written_before(tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    child = subprocess.Popen(  # noqa: S603  (our own script)
+        [sys.executable, "-c", CHILD, str(state_dir), "disk"], stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    for _ in range(100):
+        child.stdout.readline()
+    child.kill()
+    child.communicate()
+    wal = (state_dir / "journal.db-wal").read_bytes()
+    database = (state_dir / "journal.db").read_bytes()
+    chosen = random.Random(3)  # noqa: S311  (a seed is wanted)
+    longest = 0
+
+    for _ in range(25):
+        end = chosen.randrange(len(wal))
+        (state_dir / "journal.db").write_bytes(database)
+        (state_dir / "journal.db-wal").write_bytes(wal[:end])
+        journal = Journal(state_dir, print, print)
+        rows = [one.stored.row for one in journal.open().rows]
+        asyncio.run(journal.close())
+        longest = max(longest, len(rows))
+
+        assert rows == list(range(1, len(rows) + 1))
+
+    assert longest > 10
+
+
+REBUILDER = """
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_start import open_file, rebuild
+lock = JournalLock.take(Path(sys.argv[1]))
+open_file(lock).close()
+print(flush=True)
+while True:
+    rebuild(lock)
+"""
+
+
+def test_a_kill_while_it_is_written_anew_costs_nothing(tmp_path: Path) -> None:
+    asyncio.run(
+        reopened(tmp_path, [stored(number, size=8000) for number in range(1, 200)])
+    )
+    chosen = random.Random(5)  # noqa: S311  (a seed is wanted)
+
+    for _ in range(15):
+        child = subprocess.Popen(  # noqa: S603  (our own script)
+            [sys.executable, "-c", REBUILDER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(chosen.uniform(0.0, 0.05))
+        child.kill()
+        child.communicate()
+
+        journal = Journal(tmp_path, print, print)
+        assert len(list(journal.open().rows)) == 199
+        asyncio.run(journal.close())
+
+
+def test_a_damaged_journal_is_refused_or_salvaged(
+    tmp_path: Path, logged: Logged
+) -> None:
+    asyncio.run(reopened(tmp_path, [stored(1), stored(2)]))
+    with sqlite3.connect(tmp_path / "journal.db") as other:
+        other.execute("UPDATE rows SET count = 7 WHERE row = 1")
+    other.close()
+
+    refusing = Journal(tmp_path, print, print)
+    with pytest.raises(JournalDamagedError, match="row 1"):
+        list(refusing.open().rows)
+    asyncio.run(refusing.close())
+    salvaging = Journal(tmp_path, print, print, on_damage="salvage")
+    rows = list(salvaging.open().rows)
+    asyncio.run(salvaging.close())
+
+    assert [one.stored.row for one in rows] == [2]
+    assert salvaging.salvage is not None
+    (event,) = logged("journal salvaged")
+    assert event["messages"] == 1
+    assert event["lost"] == ["row 1: the CRC-32 does not fit"]
+    assert Path(str(event["kept_as"])).exists()
+
+
+def test_a_journal_without_damage_is_not_salvaged(tmp_path: Path) -> None:
+    asyncio.run(reopened(tmp_path, [stored(1)]))
+    journal = Journal(tmp_path, print, print, on_damage="salvage")
+
+    rows = list(journal.open().rows)
+    asyncio.run(journal.close())
+
+    assert len(rows) == 1
+    assert journal.salvage is None
+    assert list(tmp_path.glob("journal.damaged*")) == []
+
+
+# A full disk
+
+
+@pytest.fixture
+def small() -> Iterator[Path]:
+    """A disk of 12 MiB."""
+    if (reason := why_no_mounts()) is not None:
+        pytest.skip(reason)
+    with small_disk(12 * 1024 * 1024) as path:
+        yield path
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
+
+
+def test_a_full_disk_at_the_start_is_told_with_its_place(small: Path) -> None:
+    fill(small / "ballast")
+
+    with pytest.raises((StorageFullError, JournalSetupError), match=str(small)):
+        Journal(small / "state", print, print).open()
+
+
+def test_a_start_on_a_full_disk_uses_the_reserve(small: Path) -> None:
+    asyncio.run(reopened(small / "state", [stored(1)]))
+    fill(small / "ballast")
+    (small / "ballast").chmod(0o600)
+
+    recovered, rows = asyncio.run(reopened(small / "state"))
+
+    assert [one.stored.row for one in rows] == [1]
+    assert recovered.epoch == 4
+
+
+async def test_refused_rows_are_logged_once_and_room_too(
+    small: Path, logged: Logged
+) -> None:
+    keeper = Keeper(small / "state")
+    keeper.open()
+    for number in range(1, 20):
+        await keeper.write(stored(number, size=1_000_000))
+    accepted = list(keeper.stored)
+
+    await keeper.write(*(RowGone(number) for number in accepted))
+    await wait_until(lambda: logged("journal has room again"))
+    await keeper.write(stored(30, size=1_000_000))
+    await keeper.close()
+
+    assert 1 < len(accepted) < 12
+    assert keeper.stored == [*accepted, 30]
+    assert len(logged("journal full")) == 1

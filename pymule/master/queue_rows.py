@@ -9,7 +9,7 @@ from typing import Final
 from pymule.sansio.body import JsonObject, write_json
 from pymule.sansio.delivery import DeadLetter
 from pymule.sansio.excerpt import excerpt
-from pymule.sansio.options import read_options
+from pymule.sansio.options import unpack_options
 from pymule.sansio.upkeep import Peeked
 
 __all__ = ("MAX_EXCERPT", "fitting", "full_letter_row", "letter_row", "message_row")
@@ -33,7 +33,7 @@ def message_row(message: Peeked, clock: float, offset: int, limit: int) -> JsonO
         "due_at": _wall(message.due_at, clock),
         "expires_at": _wall(message.expires_at, clock),
         "priority": message.priority,
-        "options": _options(message.options),
+        "options": unpack_options(message.options),
         **excerpt(message.body, offset, limit),
     }
 
@@ -57,7 +57,7 @@ def full_letter_row(
     """Return all there is of a dead letter, with a part of its body."""
     return {
         **_head(letter, clock),
-        "options": _options(letter.options),
+        "options": unpack_options(letter.options),
         "errors": [_clipped(error, limit) for error in letter.errors],
         **excerpt(letter.body, offset, limit),
     }
@@ -92,16 +92,6 @@ def _head(letter: DeadLetter, clock: float) -> JsonObject:
 
 def _wall(at: float | None, clock: float) -> float | None:
     return None if at is None else round(at + clock, 3)
-
-
-def _options(options: bytes) -> JsonObject:
-    """Return what the sender asked for; what it left to the queue is not there."""
-    asked = read_options(options)
-    return {
-        name: value
-        for name in asked.__slots__
-        if (value := getattr(asked, name)) not in (None, 0)
-    }
 
 
 def _clipped(error: JsonObject, limit: int) -> JsonObject:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypedDict, Unpack
+from typing import Final, TypedDict, Unpack, cast
 
 from pymule.errors import RemoteProtocolError
 from pymule.sansio.body import JsonObject, read_json, write_json
@@ -30,6 +30,7 @@ __all__ = (
     "pack_options",
     "read_options",
     "unpack_headers",
+    "unpack_options",
 )
 
 MAX_OPTIONS_BYTES: Final = 3_900
@@ -54,6 +55,8 @@ class MessageOptions:
     """What a sender asked for; ``None`` leaves it to the queue.
 
     Attributes are those of :class:`OptionWords`, instants in seconds of the Unix epoch.
+    Headers are left out: they are for the program, and the master, which may have a
+    million of these, needs no second copy of them.
     """
 
     delay: float = 0.0
@@ -62,7 +65,6 @@ class MessageOptions:
     ttl: float | None = None
     key: str | None = None
     message_id: str | None = None
-    headers: dict[str, str] | None = None
     max_attempts: int | None = None
     max_crashes: int | None = None
     backoff_s: float | None = None
@@ -281,13 +283,9 @@ def read_options(options: bytes) -> MessageOptions:
 # Messages that come together have the same options, and one object for them.
 @lru_cache(maxsize=1024)
 def _read(options: bytes) -> MessageOptions:
-    value = read_json(options)
-    for name in value:
-        if name not in _RULES:
-            raise RemoteProtocolError(_unknown(name))
-    if (fault := _fault_of(value)) is not None:
-        raise RemoteProtocolError(fault)
-    return MessageOptions(**value)  # type: ignore[arg-type]  # of the types checked above
+    value = _read_json(options)
+    value.pop("headers", None)
+    return MessageOptions(**value) if value else PLAIN  # type: ignore[arg-type]  # of the types checked above
 
 
 def unpack_headers(options: bytes) -> dict[str, str]:
@@ -296,7 +294,27 @@ def unpack_headers(options: bytes) -> dict[str, str]:
     Raises:
         RemoteProtocolError: As :func:`read_options`.
     """
-    return dict(read_options(options).headers or {})
+    headers = unpack_options(options).get("headers", {})
+    return cast("dict[str, str]", headers)
+
+
+def unpack_options(options: bytes) -> JsonObject:
+    """Return what a sender said, by name, as people look at it.
+
+    Raises:
+        RemoteProtocolError: As :func:`read_options`.
+    """
+    return _read_json(options) if options else {}
+
+
+def _read_json(options: bytes) -> JsonObject:
+    value = read_json(options)
+    for name in value:
+        if name not in _RULES:
+            raise RemoteProtocolError(_unknown(name))
+    if (fault := _fault_of(value)) is not None:
+        raise RemoteProtocolError(fault)
+    return value
 
 
 # Both

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from pymule.cli.option_words import packed_words, time_of
-from pymule.sansio.options import read_options
+from pymule.sansio.options import read_options, unpack_headers
 from tests.cli.conftest import Daemon, run_pymule
 
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
@@ -20,7 +20,7 @@ def test_words_become_options() -> None:
     asked = read_options(options)
     assert (asked.priority, asked.key, asked.ttl) == (3, "user 7", None)
     assert asked.at == NOON.timestamp()
-    assert asked.headers == {"trace": "7f", "empty": "", "sum": "1=1"}
+    assert unpack_headers(options) == {"trace": "7f", "empty": "", "sum": "1=1"}
 
 
 def test_no_words_are_no_bytes() -> None:

@@ -12,7 +12,12 @@ import pymule.sync
 from pymule.client import sync
 from pymule.client.aio import Client
 from pymule.client.api import default_client
-from pymule.sansio.options import BatchOptionWords, OptionWords, read_options
+from pymule.sansio.options import (
+    BatchOptionWords,
+    OptionWords,
+    read_options,
+    unpack_options,
+)
 from tests.client.fake_master import FakeMaster
 from tests.conftest import wait_until
 
@@ -54,10 +59,7 @@ def blocking(
 
 def asked_of(master: FakeMaster) -> list[dict[str, object]]:
     """Return what was asked with each submit."""
-    return [
-        {name: v for name in EVERYTHING if (v := getattr(asked, name)) is not None}
-        for asked in (read_options(submit.options) for submit in master.submits)
-    ]
+    return [unpack_options(submit.options) for submit in master.submits]
 
 
 # Every way to send takes every option

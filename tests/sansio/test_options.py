@@ -28,6 +28,7 @@ from pymule.sansio.options import (
     pack_options,
     read_options,
     unpack_headers,
+    unpack_options,
 )
 from pymule.sansio.verbs import Submit, read_json
 
@@ -86,12 +87,12 @@ def test_options_arrive_as_they_were_given(
     words: dict[str, object], when: dict[str, object]
 ) -> None:
     given = {**words, **when}
-    given["headers"] = given.get("headers") or None
 
     options = pack_options(**cast("OptionWords", given))
 
+    headers = given.pop("headers", {})
     assert asdict(check_options(options, 1)) == {**asdict(PLAIN), **given}
-    assert unpack_headers(options) == (given["headers"] or {})
+    assert unpack_headers(options) == headers
 
 
 @given(words=WORDS, data=st.data())
@@ -119,8 +120,23 @@ def test_options_travel_as_json() -> None:
 def test_the_words_of_a_call_are_the_attributes() -> None:
     names = {field.name for field in fields(MessageOptions)}
 
-    assert set(OptionWords.__annotations__) == names
-    assert set(BatchOptionWords.__annotations__) == names - {"message_id"}
+    assert set(OptionWords.__annotations__) == names | {"headers"}
+    assert set(BatchOptionWords.__annotations__) == names - {"message_id"} | {"headers"}
+
+
+def test_people_see_what_was_said_and_nothing_else() -> None:
+    options = pack_options(ttl=0, jitter=0, headers={"trace": "7f"})
+
+    assert unpack_options(options) == {
+        "headers": {"trace": "7f"},
+        "ttl": 0,
+        "jitter": 0,
+    }
+    assert unpack_options(b"") == {}
+
+
+def test_headers_alone_are_nothing_that_the_master_keeps_twice() -> None:
+    assert check_options(pack_options(headers={"trace": "7f"}), 3) is PLAIN
 
 
 def test_headers_may_be_any_mapping() -> None:
@@ -265,7 +281,7 @@ JSON: Final = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner),
     max_leaves=4,
 )
-NAMES_OF_OPTIONS: Final = st.sampled_from([field.name for field in fields(PLAIN)])
+NAMES_OF_OPTIONS: Final = st.sampled_from([*OptionWords.__annotations__])
 
 
 @given(options=st.binary() | st.dictionaries(NAMES_OF_OPTIONS, JSON).map(json.dumps))
@@ -278,9 +294,9 @@ def test_whatever_a_peer_sends_is_taken_or_its_fault(options: bytes | str) -> No
 
     # What is taken can be said again, and is in the ranges of the senders.
     words = {name: v for name, v in asdict(asked).items() if v is not None}
-    assert asked == read_options(pack_options(**cast("OptionWords", words))) or (
-        asked.headers == {}
-    )
+    assert asked == read_options(pack_options(**cast("OptionWords", words)))
+    texts = [*unpack_headers(data), *unpack_headers(data).values()]
+    assert all(isinstance(text, str) for text in texts)
 
 
 def test_options_leave_room_for_the_message() -> None:
@@ -291,6 +307,6 @@ def test_options_leave_room_for_the_message() -> None:
     frame = Submit(1, 1, 1, target, largest, bytes(4)).pack()
 
     assert len(frame) - HEADER.size < 4096
-    assert check_options(largest, 1).headers
+    assert check_options(largest, 1) is PLAIN
     with pytest.raises(ValueError, match="options of 3901 bytes; allowed: 3900"):
         pack_options(headers={"a": "x" * (MAX_OPTIONS_BYTES - overhead + 1)})

@@ -72,6 +72,10 @@ bench: $(STAMP)  ## Measure against the peers (compiles uWSGI the first time)
 	@command -v beanstalkd >/dev/null || test -e .venv/beanstalkd || $(UNPACK) || echo "no beanstalkd: it is left out"
 	$(PY) -m benchmarks
 
+.PHONY: soak
+soak: $(STAMP)  ## Torment it for an hour: kills, power cuts, chaos, 20,000 examples
+	$(PY) -m tests.chaos.soak
+
 .PHONY: clean
 clean:  ## Remove .venv and everything that can be made again
 	rm -rf .venv build dist .coverage .coverage.* .hypothesis .import_linter_cache

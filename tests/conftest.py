@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 from pytest_asyncio import is_async_test
 
 from pymule.functions import Functions, functions
@@ -39,6 +40,19 @@ def pytest_asyncio_loop_factories() -> Mapping[
 ]:
     """Run every async test on both loops."""
     return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the stateful tests make ``PYMULE_TEST_EXAMPLES`` examples, if that is set."""
+    examples = os.environ.get("PYMULE_TEST_EXAMPLES")
+    if examples is None:
+        return
+    for item in items:
+        case: Any = getattr(item, "cls", None)
+        if isinstance(found := getattr(case, "settings", None), settings):
+            case.settings = settings(found, max_examples=int(examples), deadline=None)
+            # They take as long as they take.
+            item.add_marker(pytest.mark.timeout(0))
 
 
 def pytest_collection_finish() -> None:

@@ -43,8 +43,26 @@ def test_planted(turn):
 """
 
 
+STATEFUL = """
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+class Machine(RuleBasedStateMachine):
+    @rule()
+    def step(self):
+        pass
+
+TestPlanted = Machine.TestCase
+TestPlanted.settings = settings(max_examples=3, database=None)
+
+def test_planted():
+    assert TestPlanted.settings.max_examples == EXAMPLES
+"""
+
+
 INNER_CONFTEST = """
 from tests.conftest import (
+    pytest_collection_modifyitems,
     _loop_guard,
     _nothing_is_lost_on_the_loop,
     blockbuster,
@@ -99,6 +117,23 @@ def test_the_traps_leave_honest_tests_alone(
     pytester: pytest.Pytester, source: str
 ) -> None:
     result = run_planted(pytester, source)
+
+    result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(("variable", "examples"), [(None, 3), ("7", 7)])
+def test_a_variable_says_how_many_examples_stateful_tests_make(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str | None,
+    examples: int,
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("PYMULE_TEST_EXAMPLES", raising=False)
+    else:
+        monkeypatch.setenv("PYMULE_TEST_EXAMPLES", variable)
+
+    result = run_planted(pytester, f"EXAMPLES = {examples}\n{STATEFUL}")
 
     result.assert_outcomes(passed=2)
 

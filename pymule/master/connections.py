@@ -41,6 +41,8 @@ _CROWD: Final = "crowd"
 _MAX_VERBS: Final = 256
 # About what it takes to greet somebody.
 _GREETING_S: Final = 0.0005
+# So long somebody who connects too often waits for it; beyond that it is refused.
+_MAX_REST_S: Final = 1.0
 # What the master remembers of a batch that was accepted, in bytes.
 _ACCEPTED_BYTES: Final = 160
 
@@ -99,10 +101,18 @@ class Connections:
         if self._plan().access.role_of(credentials) is UserRole.NOBODY:
             self._clients.refuse(sock, credentials)
             return
+        now = time.monotonic()
+        rest = self._pace.rest_of(credentials.pid, now)
+        if rest > _MAX_REST_S:
+            self._door.refuse(
+                sock,
+                f"process {credentials.pid} makes too much work; it may connect in"
+                f" {rest:.1f} seconds",
+            )
+            return
         if not self._door.admits(sock, credentials):
             return
         peer = self._clients.add(sock, credentials)
-        now = time.monotonic()
         self._clients.turns += 1
         rest = self._pace.worked(
             credentials.pid, self._clients.turns, _GREETING_S, now, is_dear=True

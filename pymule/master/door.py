@@ -62,7 +62,7 @@ class Door:
         if reason is None:
             self._places.take(who.uid, who.pid)
             return True
-        self._refuse(sock, reason)
+        self.refuse(sock, reason)
         return False
 
     def left(self, who: Credentials) -> None:
@@ -73,16 +73,22 @@ class Door:
         plan = self._plan()
         is_household = plan.access.role_of(who) is UserRole.ADMIN
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        kept = min(_kept_descriptors(plan), limit // 2)
-        if not (is_household and self._places.is_new(who.pid)):
-            kept += min(SPARE_PLACES, limit // 8)
+        # Where there are few, clients get some all the same.
+        kept = min(_kept_descriptors(plan), limit // 4)
+        if is_household and self._places.is_new(who.pid):
+            # A command finds one, also while those who were refused linger, and after
+            # clients took what a mule had that died.
+            kept //= 2
+        else:
+            kept += min(SPARE_PLACES + _LINGERING, limit // 6)
         if sock.fileno() >= limit - kept:
             return f"the master has no descriptors left for clients; nofile is {limit}"
         return self._places.refusal(
             who.uid, who.pid, plan.max_clients, is_household=is_household
         )
 
-    def _refuse(self, sock: socket.socket, reason: str) -> None:
+    def refuse(self, sock: socket.socket, reason: str) -> None:
+        """Tell a newcomer why it is not let in, and take its socket."""
         say_no(sock, reason)
         self._lingering.append(sock)
         if len(self._lingering) > _LINGERING:

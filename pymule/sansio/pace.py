@@ -74,6 +74,11 @@ class Pace(Generic[K]):
         record.free_at = min(max(record.free_at, now) + rest, now + _MAX_REST_S)
         return record.free_at - now
 
+    def rest_of(self, key: K, now: float) -> float:
+        """Return for how many seconds more *key* is held back."""
+        record = self._records.get(key)
+        return 0.0 if record is None else max(record.free_at - now, 0.0)
+
     def _remember(self, key: K, turn: int) -> None:
         self._records[key] = _Record(turn)
         if len(self._records) > _REMEMBERED:

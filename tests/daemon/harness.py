@@ -264,6 +264,10 @@ class Daemon:
         async with self.client("status") as client:
             return cast("Status", await client.call("status"))
 
+    async def status_of(self, client: Client) -> Status:
+        """Ask it on a connection that exists."""
+        return cast("Status", await client.call("status"))
+
     async def status_when(self, condition: Callable[[Status], bool]) -> Status:
         """Ask it until *condition* holds of the answer; return that."""
         loop = asyncio.get_running_loop()

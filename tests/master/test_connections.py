@@ -216,13 +216,26 @@ async def test_a_frame_that_is_not_read_is_not_late(yard: Yard) -> None:
     assert (await other.call("ping")).kind == 0
 
 
+async def test_who_makes_too_much_work_may_not_connect_once_more(yard: Yard) -> None:
+    master = await yard.open(a_plan())
+    first, second = await yard.greeted("first"), yard.guest()
+    master.connections._pace._records[os.getpid()].free_at = time.monotonic() + LONG
+
+    await second.connect()
+
+    reason = reason_of(await second.ended())
+    assert f"process {os.getpid()} makes too much work" in reason
+    assert (await first.call("ping")).kind == 0
+
+
 async def test_a_newcomer_that_is_kept_waiting_leaves_nothing_behind(
     yard: Yard,
 ) -> None:
     master = await yard.open(a_plan())
     await yard.greeted("first")
     record = master.connections._pace._records[os.getpid()]
-    record.free_at = record.company_until = time.monotonic() + LONG
+    record.free_at = time.monotonic() + 0.9
+    record.company_until = time.monotonic() + LONG
     waiting = yard.guest()
     await waiting.connect()
     await wait_until(lambda: len(master.clients.peers) == 2, within=LONG)

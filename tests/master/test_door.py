@@ -92,7 +92,7 @@ async def test_descriptors_are_kept_back_for_the_mules(yard: Yard) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     outside = yard.guest()
 
-    low = outside._sock.fileno() + 20
+    low = outside._sock.fileno() + 8
     resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
     try:
         await outside.connect()

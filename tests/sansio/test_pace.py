@@ -84,6 +84,15 @@ def test_who_does_little_waits_little_whatever_others_do() -> None:
     assert pace.worked("b", 20, 0.001, 100, is_dear=True) == pytest.approx(0.018)
 
 
+def test_a_rest_can_be_asked_for() -> None:
+    pace: Pace[str] = Pace()
+    pace.worked("a", 1, 0.01, 0, is_dear=True)
+    pace.worked("a", 3, 0.01, 100, is_dear=True)
+
+    assert pace.rest_of("a", 100.04) == pytest.approx(0.05)
+    assert (pace.rest_of("a", 101), pace.rest_of("b", 100)) == (0, 0)
+
+
 def test_a_rest_is_never_longer_than_a_minute() -> None:
     pace: Pace[str] = Pace()
     pace.worked("a", 1, 50.0, 0, is_dear=True)

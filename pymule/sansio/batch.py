@@ -51,13 +51,15 @@ class Batch:
         payload: Lengths and bodies, laid out as above.
     """
 
-    __slots__ = ("count", "payload", "row", "unsettled")
+    __slots__ = ("cost", "count", "payload", "row", "unsettled")
 
     def __init__(self, count: int, payload: bytes) -> None:
         self.count = count
         self.payload = payload
         # Messages not yet done: the bytes are given back when this reaches zero.
         self.unsettled = count
+        # What it counts in its queue, in bytes.
+        self.cost = 0
         # Under which number a journal keeps it; 0: in memory only.
         self.row = 0
 

@@ -136,6 +136,12 @@ class DeadLetter:
     is_kept: bool = False
 
     @property
+    def size(self) -> int:
+        """Bytes of what it says, about."""
+        told = sum(len(str(value)) for one in self.errors for value in one.values())
+        return len(self.body) + len(self.options) + told
+
+    @property
     def error(self) -> dict[str, object]:
         """What the last failure told; nothing if there was none."""
         return self.errors[-1] if self.errors else {}
@@ -146,7 +152,7 @@ class DeadLetters:
 
     Args:
         max_messages: Letters kept, at most.
-        max_bytes: Sum of their bodies, in bytes, at most.
+        max_bytes: Of bodies, options and what failures told, at most.
     """
 
     def __init__(
@@ -168,7 +174,7 @@ class DeadLetters:
     def add(self, letter: DeadLetter) -> list[MessageId]:
         """Keep *letter*; return those that had to leave, the oldest first."""
         self._letters[letter.id] = letter
-        self.bytes += len(letter.body)
+        self.bytes += letter.size
         return self.shrink()
 
     def shrink(self) -> list[MessageId]:
@@ -194,5 +200,5 @@ class DeadLetters:
             KeyError: It is not here.
         """
         letter = self._letters.pop(message)
-        self.bytes -= len(letter.body)
+        self.bytes -= letter.size
         return letter

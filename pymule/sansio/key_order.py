@@ -20,9 +20,9 @@ class KeyOrder:
     """
 
     def __init__(self) -> None:
-        # By key: who waits, and the id of the message that is on its way.
-        self._lines: dict[str, deque[Run]] = {}
+        # By key: the id of the message that is on its way; and who waits, if any does.
         self._on_its_way: dict[str, int] = {}
+        self._lines: dict[str, deque[Run]] = {}
         # Messages that wait, together; and entries that left by another way.
         self.blocked = 0
         self._stale = 0
@@ -37,30 +37,29 @@ class KeyOrder:
 
     def hold(self, run: Run, key: str) -> None:
         """*run* was on its way before its master died, and comes first."""
-        self._lines.setdefault(key, deque())
         self._on_its_way.setdefault(key, run.first_id)
 
     def admit(self, run: Run, key: str) -> tuple[Run | None, Run | None]:
         """Take *run* in; return its first message if that may go, and what waits."""
-        line = self._lines.get(key)
-        if line is not None:
-            run.place = Place.BLOCKED
-            line.append(run)
-            self.blocked += run.count
-            return None, run
-        line = self._lines[key] = deque()
-        return self._start(line, run, key)
+        if key not in self._on_its_way:
+            return self._start(run, key)
+        run.place = Place.BLOCKED
+        self._lines.setdefault(key, deque()).append(run)
+        self.blocked += run.count
+        return None, run
 
     def settled(self, key: str) -> tuple[Run | None, Run | None]:
         """The message of *key* on its way is done or dead; return as :meth:`admit`."""
-        line = self._lines[key]
+        line = self._lines.get(key, ())
         while line:
             run = line.popleft()
+            if not line:
+                del self._lines[key]
             if run.place is Place.BLOCKED:
                 self.blocked -= run.count
-                return self._start(line, run, key)
+                return self._start(run, key)
             self._stale -= 1
-        del self._lines[key], self._on_its_way[key]
+        del self._on_its_way[key]
         return None, None
 
     def discard(self, run: Run) -> None:
@@ -71,13 +70,13 @@ class KeyOrder:
         if self._stale > self.blocked + _MAX_STALE:
             self._sweep()
 
-    def _start(self, line: deque[Run], run: Run, key: str) -> tuple[Run, Run | None]:
+    def _start(self, run: Run, key: str) -> tuple[Run, Run | None]:
         self._on_its_way[key] = run.first_id
         if run.count == 1:
             return run, None
         rest = run.cut(1, run.count - 1)
         rest.place = Place.BLOCKED
-        line.appendleft(rest)
+        self._lines.setdefault(key, deque()).appendleft(rest)
         self.blocked += rest.count
         run.place = Place.GONE
         return run.cut(0, 1), rest
@@ -85,7 +84,8 @@ class KeyOrder:
     def _sweep(self) -> None:
         """Let go of the entries that left."""
         self._stale = 0
-        for line in self._lines.values():
-            kept = [run for run in line if run.place is Place.BLOCKED]
-            line.clear()
-            line.extend(kept)
+        kept = {
+            key: deque(run for run in line if run.place is Place.BLOCKED)
+            for key, line in self._lines.items()
+        }
+        self._lines = {key: line for key, line in kept.items() if line}

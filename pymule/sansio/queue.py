@@ -1,12 +1,13 @@
 """The queue of one target: what it has, and how much it may have."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from pymule.sansio.batch import Batch
+from pymule.sansio.body import JsonObject
 from pymule.sansio.dedupe import SeenIds
 from pymule.sansio.delivery import DeadLetters, DeliveryPolicy
 from pymule.sansio.key_order import KeyOrder
@@ -29,7 +30,8 @@ class Limits:
     Args:
         max_messages: Queued, delayed and leased together; from 1.
         max_bytes: Memory for them, in bytes: bodies, 4 bytes for each message and
-            :data:`~pymule.sansio.run.BATCH_OVERHEAD_BYTES` for each batch.
+            :data:`~pymule.sansio.run.BATCH_OVERHEAD_BYTES` for each batch, and as much
+            again with its options if it has some; what failures told.
         refuses: Whether the sender is told (``when_full = "refuse"``) or waits.
     """
 
@@ -151,7 +153,7 @@ class Queue:
     def room_for(self, parked: Parked) -> int:
         """Tell how many of the *parked* messages may be accepted now."""
         count = min(parked.count, self.limits.max_messages - self.count)
-        room = self.limits.max_bytes - self.bytes - BATCH_OVERHEAD_BYTES
+        room = self.limits.max_bytes - self.bytes - _overhead(parked.options)
         if count <= 0 or room < 0:
             return 0
         if len(parked.batch.payload) <= room:
@@ -160,7 +162,7 @@ class Queue:
 
     def has_room_when_empty(self, parked: Parked) -> bool:
         """Whether the first of the *parked* messages would fit if it was alone."""
-        room = self.limits.max_bytes - BATCH_OVERHEAD_BYTES
+        room = self.limits.max_bytes - _overhead(parked.options)
         if len(parked.batch.payload) <= room:
             return True
         return parked.batch.fitting(parked.first, 1, room) > 0
@@ -180,13 +182,18 @@ class Queue:
         run.at = parked.at
         if parked.asked.ttl is not None:
             run.expires_at = parked.at + parked.asked.ttl
-        self.charge(batch)
+        self.charge(batch, run.options)
         self.count += count
         return run
 
-    def charge(self, batch: Batch) -> None:
-        """Count the memory of a batch that is here from now on."""
-        self.bytes += len(batch.payload) + BATCH_OVERHEAD_BYTES
+    def charge(
+        self, batch: Batch, options: bytes, errors: Iterable[JsonObject] = ()
+    ) -> None:
+        """Count the memory of a batch that is here, for the first time or anew."""
+        cost = len(batch.payload) + _overhead(options)
+        cost += sum(len(str(value)) for one in errors for value in one.values())
+        self.bytes += cost - batch.cost
+        batch.cost = cost
 
     def alone(self, run: Run) -> Run:
         """Return the one message of *run* in a batch of its own.
@@ -194,10 +201,11 @@ class Queue:
         Else one message that waits long would keep the bytes of its whole batch.
         """
         if run.batch.count == 1:
+            self.charge(run.batch, run.options, run.errors)
             return run
         copy = run.cut(0, 1)
         copy.batch, copy.first = Batch(1, run.payload), 0
-        self.charge(copy.batch)
+        self.charge(copy.batch, copy.options, copy.errors)
         if run.batch.row:
             self._ledger.keep(copy)
         self._count_off(run)
@@ -212,5 +220,11 @@ class Queue:
         batch = run.batch
         batch.unsettled -= run.count
         if not batch.unsettled:
-            self.bytes -= len(batch.payload) + BATCH_OVERHEAD_BYTES
+            self.bytes -= batch.cost
         self._ledger.settled(run)
+
+
+def _overhead(options: bytes) -> int:
+    """Return what a batch costs beside its payload."""
+    # Read options, and the place in a line of their key, cost about a batch more.
+    return BATCH_OVERHEAD_BYTES + (len(options) + BATCH_OVERHEAD_BYTES) * bool(options)

@@ -211,7 +211,8 @@ class Upkeep:
             for share in row.shares:
                 count += share.count
             batch.unsettled = count
-            queue.charge(batch)
+            errors = row.shares[0].errors if stored.count == 1 else ()
+            queue.charge(batch, stored.options, errors)
             queue.count += count
             queue.accepted += count
             found += [

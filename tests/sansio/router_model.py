@@ -50,6 +50,8 @@ class MessageModel:
     link: LinkId | None = None
     lane: int = 0
     position: int = 0
+    # Bytes of what its failures told.
+    told: int = 0
 
     def leave(self, place: Place) -> None:
         self.link = None
@@ -61,9 +63,10 @@ class MessageModel:
     def go_back(self) -> None:
         self.leave(Place.SUSPECT if self.crashes else Place.READY)
 
-    def fail(self, policy: DeliveryPolicy, *, crashes: int) -> bool:
+    def fail(self, policy: DeliveryPolicy, text: str, *, crashes: int) -> bool:
         """Spend an attempt; tell whether there are more."""
         self.attempts += 1
+        self.told += len(text) + len(str(self.attempts))
         self.crashes += crashes
         if self.attempts < policy.max_attempts and self.crashes < policy.max_crashes:
             self.piece = [self]
@@ -102,7 +105,8 @@ class QueueModel:
     @property
     def size(self) -> int:
         pieces = {id(message.piece): message.piece for message in self.held}
-        return sum(cost([m.body for m in piece]) for piece in pieces.values())
+        told = sum(message.told for message in self.held)
+        return told + sum(cost([m.body for m in piece]) for piece in pieces.values())
 
     def has_room_for(self, bodies: list[bytes], size: int) -> bool:
         return (
@@ -210,7 +214,7 @@ class RouterModel:
             board = hands.get(message.lane, Hands(0, frozenset()))
             if message.position in board.held:
                 expected.in_hand.append(MessageId(message.id))
-                if message.fail(self.policy, crashes=1):
+                if message.fail(self.policy, "died", crashes=1):
                     message.queue.redelivered += 1
                     message.go_back()
                 else:
@@ -237,7 +241,7 @@ class RouterModel:
             message.attempts += 1
             message.leave(Place.DEAD)
             return None
-        if not message.fail(self.policy, crashes=0):
+        if not message.fail(self.policy, "no", crashes=0):
             return None
         if delay is None:
             longest = self.policy.backoff_s * 2 ** (message.attempts - 1)

@@ -140,7 +140,7 @@ class RouterAgainstModel(RuleBasedStateMachine):
             self.asked[sender, sequence] = name
         expected = self.model.submitted(name, Waiting(sender, first, list(bodies)))
 
-        self.router.submit(sender, first, name, Batch.of(bodies), b"{}", 0.0)
+        self.router.submit(sender, first, name, Batch.of(bodies), b"", 0.0)
 
         self.compare_answers(expected)
 

@@ -41,7 +41,8 @@ _QUICK_ROUNDS: Final = 1
 _SLOWEST_PER_S: Final = 2_000
 _ANSWERS_WITHIN_S: Final = 120.0
 _LOOK_S: Final = 0.02
-_SETTLED_S: Final = 5.0
+_STILL_S: Final = 5.0
+_QUICK_STILL_S: Final = 0.2
 _SETTLES_WITHIN_S: Final = 60.0
 _MEGA: Final = 1e6
 _BUDGET_S: Final = 5
@@ -97,13 +98,14 @@ def answer(options: Options) -> Answer:
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
     usual = _QUICK_MESSAGES if options.is_quick else _MESSAGES
     count = options.messages or usual
+    still_s = _STILL_S if count == _MESSAGES else _QUICK_STILL_S
     found: dict[str, list[Round]] = {name: [] for name in sides}
     failure = None
     try:
         for at in range(rounds):
             for name, role in sides.items():
                 print(f"  round {at + 1} of {rounds}: {name}", file=sys.stderr)
-                found[name].append(_round(role, count))
+                found[name].append(_round(role, count, still_s))
     except PeerError as exc:
         failure = f"did not run: {exc}"
     budget = f"The budget of a start with a million is {_BUDGET_S} s."
@@ -116,7 +118,7 @@ def answer(options: Options) -> Answer:
     return Answer("durable_backlog", cli.question_of(__doc__), lines, data)
 
 
-def _round(role: str, count: int) -> Round:
+def _round(role: str, count: int, still_s: float) -> Round:
     within = 30 + count / _SLOWEST_PER_S
     # Room for all, whatever the bounds are by default.
     room = {"max_messages": 2 * count, "max_bytes": 2**32}
@@ -140,7 +142,7 @@ def _round(role: str, count: int) -> Round:
             master = psutil.Process(pid).memory_info().rss
             first = number(stage.wait("first", within=within), "at")
             received = stage.wait("received", within=within, step=0.1)
-            done = _settled(stage.state)
+            done = _settled(stage.state, still_s)
             stage.stop("pymuled", signal.SIGTERM)
         if number(received, "size") != count * len(PAYLOAD):
             raise PeerError(f"{received['size']} bytes came of {count} messages")
@@ -193,11 +195,11 @@ def _peak_of(folder: Path) -> Iterator[list[int]]:
         looking.join()
 
 
-def _settled(folder: Path) -> int:
-    """Return the size of *folder* once it did not change for a while."""
+def _settled(folder: Path, still_s: float) -> int:
+    """Return the size of *folder* once it did not change for so many seconds."""
     size, since = used_bytes(folder), monotonic()
     deadline = since + _SETTLES_WITHIN_S
-    while (now := monotonic()) < deadline and now - since < _SETTLED_S:
+    while (now := monotonic()) < deadline and now - since < still_s:
         time.sleep(_LOOK_S)
         if (found := used_bytes(folder)) != size:
             size, since = found, now

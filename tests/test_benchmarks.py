@@ -117,6 +117,20 @@ def test_each_confirm_is_timed(peer: str, tmp_path: Path) -> None:
     assert [one["messages"] for one in turns[peer]["rounds"]] == [20]
 
 
+@pytest.mark.slow
+def test_a_killed_master_leaves_everything_to_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    words = ["--messages", "20", "--rounds", "1", "--peers", "pymule, disk"]
+
+    status = run(BENCHMARKS, ["durable", *words, "--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]["durable"]
+    backlog = written["parts"]["durable_backlog"]
+    assert status == 0
+    assert backlog["failure"] is None
+    assert [len(played) for played in backlog["sides"].values()] == [1, 1]
+
+
 def test_state_is_kept_on_a_disk_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYMULE_BENCH_DISK", "/dev/shm")  # noqa: S108  (nothing is made)
 

@@ -59,10 +59,10 @@ def answer(options: Options) -> Answer:
     place = file_system(disk_folder())
     outcomes = _floods(options)
     over = _ratios(outcomes)
-    lines = [f"state on {place}", "", *_table(outcomes)]
+    lines = [f"state on {place}", "", *_table(outcomes), ""]
     for name, values in over.items():
-        middle, both = spread(values, ".2f")
-        lines += ["", f"{name} / {uwsgi.NAME}: {middle} ({both})"]
+        middle, both = spread(values, ".3f")
+        lines.append(f"{name} / {uwsgi.NAME}: {middle} ({both})")
     parts = (durable_turns.answer(options), durable_backlog.answer(options))
     for part in parts:
         lines += ["", f"{part.name}: {part.question}", "", *part.lines]

@@ -60,8 +60,8 @@ def answer(options: Options) -> Answer:
     outcomes = play(peers, rounds, lambda peer: _round(peer, count))
     over = {bare.NAME: _ratios(outcomes, bare.NAME) for bare in bare_file.VARIANTS}
     lines = [*_table(outcomes)]
+    lines.append("")
     for bare, peers_over in over.items():
-        lines.append("")
         for name, values in peers_over.items():
             middle, both = spread(values, ".2f")
             lines.append(f"{name} / {bare}: {middle} ({both})")

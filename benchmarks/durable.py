@@ -42,7 +42,7 @@ _SIDES: Final = tuple(
         (pymule_durable.DISK, 1_000_000, "a power cut"),
         (uwsgi, 500_000, "nothing"),
         (beanstalkd.MEMORY, 100_000, "a worker's death"),
-        (beanstalkd.BINLOG, 100_000, "a power cut, 50 ms before it lost"),
+        (beanstalkd.BINLOG, 100_000, "a power cut but for 50 ms"),
         (beanstalkd.SYNCED, 5_000, "a power cut"),
         (jetstream.LAZY, 50_000, "kill -9 of all"),
         (jetstream.SYNCED, 5_000, "a power cut"),

@@ -6,10 +6,10 @@ the database gives back in another place, or with one bit changed, is known.
 
 import json
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self, cast
+from zlib import crc32
 
 from pymule.sansio.body import JsonObject
 from pymule.sansio.delivery import DeadLetter, DeadReason
@@ -94,26 +94,26 @@ _Dead = tuple[int, str, int, int, str, str | None, int, int, int, bytes, bytes]
 _Seen = tuple[str, bytes, int, int, int]
 
 
-def _crc(columns: Record, *blobs: bytes) -> int:
-    crc = zlib.crc32(repr(columns).encode())
+def _crc(columns: Record, blobs: tuple[bytes, ...]) -> int:
+    crc = crc32(repr(columns).encode())
     for blob in blobs:
         if len(blob) <= _PIECE:
-            crc = zlib.crc32(blob, crc)
+            crc = crc32(blob, crc)
             continue
         view = memoryview(blob)
         for start in range(0, len(blob), _PIECE):
-            crc = zlib.crc32(view[start : start + _PIECE], crc)
+            crc = crc32(view[start : start + _PIECE], crc)
     return crc
 
 
 def sealed(columns: Record, *blobs: bytes) -> Record:
     """Return the record of *columns* and *blobs*, with the CRC between them."""
-    return (*columns, _crc(columns, *blobs), *blobs)
+    return (*columns, _crc(columns, blobs), *blobs)
 
 
-def _check(crc: object, columns: Record, *blobs: bytes) -> None:
+def _check(crc: object, columns: Record, blobs: tuple[bytes, ...] = ()) -> None:
     try:
-        found = _crc(columns, *blobs)
+        found = _crc(columns, blobs)
     except TypeError:
         raise BadRecordError("no bytes where bytes were written") from None
     if crc != found:
@@ -169,7 +169,7 @@ def stored_of(record: Record, clock: Clock) -> Stored:
         options,
         payload,
     ) = cast("_Row", record)
-    _check(crc, record[:-3], options, payload)
+    _check(crc, record[:-3], (options, payload))
     return Stored(
         row,
         queue,
@@ -260,7 +260,7 @@ def letter_of(record: Record, clock: Clock) -> DeadLetter:
         options,
         body,
     ) = cast("_Dead", record)
-    _check(crc, record[:-3], options, body)
+    _check(crc, record[:-3], (options, body))
     return DeadLetter(
         MessageId(id_),
         queue,

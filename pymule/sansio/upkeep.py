@@ -210,15 +210,12 @@ class Upkeep:
             count = 0
             for share in row.shares:
                 count += share.count
+                found.append((_run_of(queue, batch, stored, share), share.due_at))
             batch.unsettled = count
             errors = row.shares[0].errors if stored.count == 1 else ()
             queue.charge(batch, stored.options, errors)
             queue.count += count
             queue.accepted += count
-            found += [
-                (_run_of(queue, batch, stored, share), share.due_at)
-                for share in row.shares
-            ]
         # A message that was taken out of its batch has a young row, and an old id.
         found.sort(key=lambda item: item[0].first_id)
         return found

@@ -68,7 +68,8 @@ class ReadyLine:
         level = self._levels[run.asked.priority]
         depth = 0
         while depth < min(len(level), _REQUEUE_DEPTH) and (
-            level[depth].first_id < run.first_id
+            level[depth].place is not Place.READY
+            or level[depth].first_id < run.first_id
         ):
             depth += 1
         level.insert(depth, run)
@@ -125,10 +126,11 @@ class ReadyLine:
     def _choose(self) -> int:
         occupied = self._occupied
         highest = occupied.bit_length() - 1
+        bypassed = self._bypassed
         if occupied == 1 << highest:
+            bypassed[highest] = 0
             return highest
         chosen = highest
-        bypassed = self._bypassed
         for priority in range(highest):
             if occupied >> priority & 1:
                 bypassed[priority] += 1

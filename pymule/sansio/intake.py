@@ -73,8 +73,13 @@ class Intake:
     def sender_gone(self, sender: SenderId) -> None:
         """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
         for storing in self._storing.values():
-            behind = storing.answers_behind
-            storing.answers_behind = [a for a in behind if a[0] != sender]
+            # What it is not told to be taken it sends again: an old refusal would
+            # then answer that.
+            storing.answers_behind = [
+                answer
+                for answer in storing.answers_behind
+                if answer[0] != sender or not isinstance(answer[3], RefusedError)
+            ]
         for queue in self._parked_of.pop(sender, {}):
             kept = [parked for parked in queue.waiting if parked.sender != sender]
             queue.waiting.clear()
@@ -96,16 +101,21 @@ class Intake:
                 waiting.popleft()
 
     def refuse(self, parked: Parked, target: str, error: RefusedError) -> None:
-        """Tell the sender why not."""
-        self._answer(target, (parked.sender, parked.sequence, parked.count, error))
+        """Tell the sender why not, behind what is being written for it."""
+        self._behind(target, parked.sender).append(
+            (parked.sender, parked.sequence, parked.count, error)
+        )
 
-    def _answer(self, target: str, answer: Answer) -> None:
-        """Answer at once, or behind what is being written for that sender."""
-        row = self._tails.get((answer[0], target))
-        if row is None:
-            self._answers.append(answer)
-        else:
-            self._storing[row].answers_behind.append(answer)
+    def _confirm(self, target: str, parked: Parked, count: int, first_id: int) -> None:
+        """Tell the sender that they are there, behind what is being written for it."""
+        answers = self._behind(target, parked.sender)
+        if answers is not self._answers:
+            self._answers.append((parked.sender, parked.sequence, count, None))
+        answers.append((parked.sender, parked.sequence, count, first_id))
+
+    def _behind(self, target: str, sender: SenderId) -> list[Answer]:
+        row = self._tails.get((sender, target))
+        return self._answers if row is None else self._storing[row].answers_behind
 
     # What a journal says
 
@@ -181,7 +191,7 @@ class Intake:
         queue.deduplicated += 1
         row = self._rows.get((queue.name, message_id))
         if row is None:
-            self._answer(queue.name, (parked.sender, parked.sequence, 1, found))
+            self._confirm(queue.name, parked, 1, found)
         else:
             self._storing[row].senders.append((parked.sender, parked.sequence))
             self._answers.append((parked.sender, parked.sequence, 1, None))
@@ -194,8 +204,7 @@ class Intake:
             queue.seen.add(message_id, run.message, parked.at)
         durability = queue.keeping.durability
         if durability is Durability.MEMORY:
-            answer = parked.sender, parked.sequence, count, run.first_id
-            self._answers.append(answer)
+            self._confirm(queue.name, parked, count, run.first_id)
             self._enter(run, parked.due_at)
             return
         queue.storing += count

@@ -136,6 +136,29 @@ def test_a_refusal_does_not_wait_for_what_is_written_already() -> None:
     assert isinstance(error, QueueFullError)
 
 
+def test_all_answers_keep_their_order_whatever_a_reload_changes() -> None:
+    desk = Desk("a", keeping=DURABLE, limits=Limits(max_messages=3))
+    desk.submit("a", b"w", message_id="m")
+    desk.write()
+    desk.submit("a", b"x")
+    assert desk.submit("a", b"w", message_id="m") == [(1, 3, 1, None)]
+    desk.open("a", keeping=Keeping(Durability.MEMORY))
+    assert desk.submit("a", b"y") == [(1, 4, 1, None)]
+
+    assert desk.write() == [(1, 2, 1, 2), (1, 3, 1, 1), (1, 4, 1, 3)]
+
+
+def test_what_a_lost_sender_was_not_told_to_be_taken_is_not_refused_later() -> None:
+    limits = Limits(max_messages=2, refuses=True)
+    desk = Desk("a", keeping=DURABLE, limits=limits)
+    desk.submit("a", b"x", b"y", b"z")
+    desk.submit("a", b"z", sender=2)
+
+    desk.router.sender_gone(1)
+
+    assert words(desk.write()) == [(1, 1, 2, 1)]
+
+
 def test_a_sender_that_is_gone_is_answered_as_ever() -> None:
     """Its messages are being written: it may come back under the same number."""
     desk = Desk("a", keeping=DURABLE)

@@ -19,6 +19,7 @@ from pymule.functions import Functions, functions
 from pymule.handlers import Registry, registry
 
 __all__ = (
+    "IS_SOAK",
     "MS",
     "blockbuster",
     "fresh_functions",
@@ -29,6 +30,13 @@ __all__ = (
 
 MS: Final = 0.001 * float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
 """Unit of every timeout in the tests; CI on a loaded machine sets 10."""
+
+IS_SOAK: Final = os.environ.get("PYMULE_SOAK") == "1"
+"""Whether properties are tried for hours: with the profile of hypothesis ``soak``."""
+
+settings.register_profile("soak", max_examples=20_000, deadline=None)
+if IS_SOAK:
+    settings.load_profile("soak")
 
 # One turn runs what is ready; what that makes ready, such as a closing transport's
 # connection_lost, needs another.

@@ -3,7 +3,6 @@
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -34,6 +33,7 @@ from tests.sansio.router_model import (
     each,
     word_for,
 )
+from tests.sansio.stateful import case_of
 
 NAMES: Final = ("a", "b", "c")
 ENOUGH: Final = 1_000
@@ -504,11 +504,4 @@ class RouterAgainstModel(RuleBasedStateMachine):
         self._ack_all(number)
 
 
-# Longer than other tests may take, for a loaded machine and for shrinking.
-TestRouterAgainstModel = pytest.mark.timeout(120)(RouterAgainstModel.TestCase)
-TestRouterAgainstModel.settings = settings(
-    max_examples=200,
-    stateful_step_count=50,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+TestRouterAgainstModel = case_of(RouterAgainstModel)

@@ -13,19 +13,18 @@ from hypothesis.stateful import (
 )
 
 from pymule.errors import DrainingError, QueueFullError
-from pymule.sansio.alarms import Alarm, AlarmKind
-from pymule.sansio.batch import Batch, unpack_bodies
+from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import LinkId
 from pymule.sansio.options import OptionWords, pack_options, read_options
 from pymule.sansio.queue import Keeping, Limits
-from pymule.sansio.record import Durability, Fact, Stored
-from pymule.sansio.router import Router
-from pymule.sansio.run import Hands, Run
-from pymule.sansio.upkeep import Recovery, Upkeep
-from tests.sansio.durable_model import WINDOW_S, LinkModel, Model, Snapshot
-from tests.sansio.journal_model import JournalModel, recovered_from
-from tests.sansio.message_model import WAITING, Message, Place, QueueModel, Waiting
+from pymule.sansio.record import Durability
+from pymule.sansio.run import Hands
+from pymule.sansio.upkeep import Upkeep
+from tests.sansio.durable_model import WINDOW_S, LinkModel
+from tests.sansio.durable_router import DurableRouter, fingerprint
+from tests.sansio.journal_model import recovered_from
+from tests.sansio.message_model import Message, Place, QueueModel, Waiting
 from tests.sansio.stateful import case_of
 
 NAMES: Final = ("a", "b")
@@ -68,23 +67,13 @@ OPTIONS: Final[tuple[OptionWords, ...]] = (
 # Whatever a journal says; the disk is full as a rule.
 NO_SPACE: Final = DrainingError()
 
-Fingerprint = list[tuple[object, ...]]
 
-
-class DurableRouterAgainstModel(RuleBasedStateMachine):
+class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.router = Router()
-        self.model = Model()
-        self.journal = JournalModel(Snapshot())
-        self.alarms: dict[Alarm, float] = {}
-        # By link: what waits until the journal has come to a mark.
-        self.outflow: dict[LinkId, list[tuple[int, list[Message]]]] = {}
         self.next_link = 1
         self.sequence = 1
         self.sender = 1
-        # Whether to deliver at the end of each step, as the master does.
-        self.is_pumping = True
         self.is_flooded = False
 
     @initialize(
@@ -104,15 +93,9 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
         always = Keeping(Durability.DISK, keeping.dead_max_messages, WINDOW_S)
         self.model.queues["a"] = QueueModel("a", Limits(), always, policy)
         self.model.queues["b"] = QueueModel("b", limits, keeping, policy)
-        self.router = self._open_router()
+        self.router = self.open_router()
         for _ in range(2):
             self.add_link(list(NAMES), 100)
-
-    def _open_router(self) -> Router:
-        router = Router()
-        for queue in self.model.queues.values():
-            router.open_queue(queue.name, queue.limits, queue.policy, queue.keeping)
-        return router
 
     # Senders
 
@@ -163,14 +146,14 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
     @rule(count=st.sampled_from([1, 2, ENOUGH, ENOUGH]))
     def commit(self, count: int) -> None:
         self.journal.commit(count)
-        self._release()
+        self.release()
         self.end()
 
     @precondition(lambda self: self.journal.new)
     @rule(count=st.sampled_from([1, ENOUGH, ENOUGH]))
     def store(self, count: int) -> None:
         rows = self.journal.store(count)
-        for message in self._in_rows(rows):
+        for message in self.in_rows(rows):
             self.model.entered(message)
 
         self.router.stored(rows)
@@ -188,25 +171,12 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
     @rule(count=st.sampled_from([1, 2]))
     def refuse(self, count: int) -> None:
         rows = self.journal.refuse(count)
-        for message in self._in_rows(rows):
+        for message in self.in_rows(rows):
             self.model.not_stored(message)
 
         self.router.not_stored(rows, NO_SPACE)
 
         self.end()
-
-    def _in_rows(self, rows: list[int]) -> list[Message]:
-        storing = self.model.at(Place.STORING)
-        return [m for row in rows for m in storing if m.row == row]
-
-    def _release(self) -> None:
-        for number, held in list(self.outflow.items()):
-            while held and held[0][0] <= self.journal.written:
-                for message in held.pop(0)[1]:
-                    if message.link == number:
-                        self.model.sent(message)
-            if not held:
-                del self.outflow[number]
 
     @rule(
         committed=st.sampled_from([0, 0, 1, 2, ENOUGH]),
@@ -223,21 +193,16 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
         self.alarms, self.outflow = {}, {}
         expected = self.model.restart(self.journal.snapshot, self.journal.stored)
 
-        self.router = self._open_router()
-        found = self._recover(self.router)
+        self.router = self.open_router()
+        found = self.recover(self.router)
 
         assert found == expected
-        again = self._open_router()
-        assert self._recover(again) == found
+        again = self.open_router()
+        assert self.recover(again) == found
         assert fingerprint(again) == fingerprint(self.router)
         for _ in range(2):
             self.add_link(list(NAMES), 100)
         self.end()
-
-    def _recover(self, router: Router) -> Recovery:
-        now = self.model.now
-        recovered = recovered_from(self.journal.log, now, WINDOW_S)
-        return Upkeep(router).recover(recovered, now)
 
     # Mules
 
@@ -252,20 +217,12 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
         self.model.links[number] = LinkModel(sources)
         self.router.add_link(number, sources)
         self.router.open_lane(number, 0, sources)
-        self._credit(number, limit)
+        self.grant(number, limit)
 
     @precondition(lambda self: self.model.links)
     @rule(data=st.data(), more=st.sampled_from([0, 1, 2, 100, 100]))
     def credit(self, data: st.DataObject, more: int) -> None:
-        self._credit(self._any_link(data), more)
-
-    def _credit(self, number: LinkId, more: int) -> None:
-        link = self.model.links[number]
-        link.limit = link.sent + more
-
-        self.router.credit(number, 0, link.limit)
-
-        self.end()
+        self.grant(self._any_link(data), more)
 
     @precondition(lambda self: len(self.model.links) > 2)
     @rule(data=st.data())
@@ -380,33 +337,8 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 4.0, 6.0, 25.0]))
     def wait(self, seconds: float) -> None:
         self.model.now += seconds
-        self._ring()
+        self.ring()
         self.end()
-
-    def _ring(self) -> None:
-        """Let those alarms ring of which the time has come, in their order."""
-        while due := [
-            (at, kind.value, number)
-            for (kind, number), at in self.alarms.items()
-            if at <= self.model.now
-        ]:
-            _, word, number = min(due)
-            kind = AlarmKind(word)
-            del self.alarms[kind, number]
-            if kind is AlarmKind.DUE:
-                for message in self._run_of(number):
-                    self.model.due(message)
-            self.router.alarm(kind, number)
-            self.observe()
-
-    def _run_of(self, first_id: int) -> list[Message]:
-        """Return the delayed messages that have one alarm, by its number."""
-        for queue in self.router.queues.values():
-            for run in queue.delayed.values():
-                if run.first_id == first_id:
-                    ids = range(run.first_id, run.end_id)
-                    return [self.model.messages[number] for number in ids]
-        return []
 
     # People
 
@@ -471,160 +403,13 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
 
         self.end()
 
-    # What the master does after each
-
-    def end(self, new: Waiting | None = None) -> None:
-        self.observe(new)
-        if self.is_pumping:
-            self.pump()
-
-    def observe(self, new: Waiting | None = None) -> None:
-        """Look what the router chose to do, and whether it might."""
-        ids = {number for number, *_ in where(self.router)}
-        gone = [m for m in self.model.at(*WAITING) if m.id not in ids]
-        self.model.expire(gone)
-        answers = self.router.take_answers()
-        self.model.answered(answers, new)
-        for _, _, _, result in answers:
-            if isinstance(result, int):
-                message = self.model.messages[result]
-                assert not message.is_durable or message.row in self.journal.stored
-
     @rule()
-    def pump(self) -> None:
-        self._pump()
-        while any(at <= self.model.now for at in self.alarms.values()):
-            self._ring()
-            self._pump()
-        assert not any(m.is_late(self.model.now) for m in self.model.at(*WAITING))
-        self.nobody_waits_in_vain()
-
-    def _pump(self) -> None:
-        deliveries = self.router.deliveries(self.model.now)
-        self.observe()
-        leased = [(n, run, self.model.delivered(n, run)) for n, run in deliveries]
-        for queue in self.model.queues.values():
-            if queue.is_unsure:
-                queue.is_unsure = False
-                queue.forget_bypassed()
-        facts = self.router.take_facts()
-        for fact in facts:
-            self._note_row(fact)
-        mark = self.journal.mark
-        if facts:
-            mark = self.journal.write(facts, self.model.snapshot())
-        for number, run, messages in leased:
-            self._deliver(number, run, messages, mark)
-        for alarm, at in self.router.take_alarms().items():
-            if at is None:
-                self.alarms.pop(alarm, None)
-            else:
-                self.alarms[alarm] = at
-
-    def _note_row(self, fact: Fact) -> None:
-        if isinstance(fact, Stored) and not fact.is_kept:
-            bodies = unpack_bodies(fact.payload, fact.count)
-            for number, body in enumerate(bodies, fact.first_id):
-                message = self.model.bodies[body]
-                message.row = fact.row
-                self.model.named(message, number)
-
-    def _deliver(
-        self, number: LinkId, run: Run, messages: list[Message], mark: int
-    ) -> None:
-        if run.batch.row or number in self.outflow:
-            self.outflow.setdefault(number, []).append((mark, messages))
-            return
-        for message in messages:
-            self.model.sent(message)
-
-    def nobody_waits_in_vain(self) -> None:
-        for queue in self.model.queues.values():
-            if queue.is_paused:
-                continue
-            for number, link in self.model.links.items():
-                has_credit = link.limit > link.sent and queue.name in link.sources
-                if link.is_draining or not has_credit:
-                    continue
-                leased = self.model.leased(number)
-                if not leased:
-                    assert not queue.at(Place.SUSPECT)
-                if queue.at(Place.READY) and not any(m.crashes for m in leased):
-                    self._is_kept_free(number)
-
-    def _is_kept_free(self, number: LinkId) -> None:
-        """That is the only reason not to deliver: it is busy, and next a suspect."""
-        reserver = self.router.links[number].reserved_by
-        assert reserver is not None
-        queue = self.model.queues[reserver.name]
-        assert self.model.leased(number)
-        assert queue.at(Place.SUSPECT)
-        assert not queue.is_paused
-
-    # What always holds
+    def deliver(self) -> None:
+        self.pump()
 
     @invariant()
-    def every_message_is_in_one_place(self) -> None:
-        assert sorted(where(self.router)) == [
-            (m.id, m.place.value, m.attempts, m.crashes)
-            for m in self.model.at(*WAITING, Place.LEASED)
-        ]
-        for name, queue in self.router.queues.items():
-            assert [letter.id for letter in queue.dead] == [
-                letter.message.id for letter in self.model.queues[name].dead
-            ]
-
-    @invariant()
-    def the_counts_are_true(self) -> None:
-        for name, queue in self.router.queues.items():
-            model = self.model.queues[name]
-            assert queue.count == len(model.held)
-            assert queue.bytes == model.size
-            assert queue.leased == len(model.at(Place.LEASED))
-            assert queue.storing == len(model.at(Place.STORING))
-            assert queue.delayed_count == len(model.at(Place.DELAYED))
-            assert queue.blocked == len(model.at(Place.BLOCKED))
-            ready = model.at(Place.READY) + model.at(Place.SUSPECT)
-            assert queue.ready_count == len(ready)
-            assert queue.is_paused == model.is_paused
-            assert queue.deduplicated == model.deduplicated
-            assert {word: getattr(queue, word) for word in model.counts} == model.counts
-        assert self.router.late_count == self.model.late
-
-    @invariant()
-    def the_waiting_are_the_waiting(self) -> None:
-        for name, queue in self.router.queues.items():
-            assert [(p.sender, p.sequence, p.count) for p in queue.waiting] == [
-                (w.sender, w.sequence, len(w.bodies))
-                for w in self.model.queues[name].waiting
-            ]
-
-    @invariant()
-    def the_links_are_as_they_should(self) -> None:
-        assert self.router.links.keys() == self.model.links.keys()
-        for number, link in self.router.links.items():
-            leased = self.model.leased(number)
-            assert link.leased == len(leased)
-            assert link.handled == self.model.links[number].handled
-            assert link.is_solo == any(message.crashes for message in leased)
-            if link.reserved_by is not None:
-                assert link.reserved_by.reserved is link
-                assert link.reserved_by.suspects
-
-    @invariant()
-    def the_alarms_are_those_that_are_wanted(self) -> None:
-        if not self.is_pumping:
-            return
-        wanted: dict[Alarm, float] = {}
-        for queue in self.router.queues.values():
-            for run in queue.waiting_runs():
-                message = self.model.messages[run.first_id]
-                if message.place is Place.DELAYED:
-                    assert message.due_at is not None
-                    wanted[AlarmKind.DUE, run.first_id] = message.due_at
-                if message.expires_at is not None:
-                    wanted[AlarmKind.EXPIRY, run.first_id] = message.expires_at
-        assert self.alarms == wanted
+    def all_is_as_it_should_be(self) -> None:
+        self.check()
 
     def teardown(self) -> None:
         """With one good mule, everything gets done and nothing stays behind."""
@@ -640,12 +425,11 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
         (number,) = self.model.links
         while any(q.held or q.waiting for q in self.model.queues.values()):
             self.wait(6.0)
-            self._credit(number, ENOUGH)
+            self.grant(number, ENOUGH)
             self.write()
             for message in self.sent:
                 self._ack(number, message.id, 1, message.attempts + 1)
-        self.every_message_is_in_one_place()
-        self.the_counts_are_true()
+        self.check()
         self.journal.commit(ENOUGH)
         recovered = recovered_from(self.journal.log, self.model.now, WINDOW_S)
         assert recovered.rows == []
@@ -657,30 +441,6 @@ class DurableRouterAgainstModel(RuleBasedStateMachine):
         }
         assert not self.alarms
         assert None not in self.model.fates.values()
-
-
-def where(router: Router) -> Fingerprint:
-    """Return each message with its place and its history."""
-    runs = [run for link in router.links.values() for run in link.leases]
-    for queue in router.queues.values():
-        runs += queue.waiting_runs()
-    return [
-        (number, run.place.value, run.attempts, run.crashes)
-        for run in runs
-        for number in range(run.first_id, run.end_id)
-    ]
-
-
-def fingerprint(router: Router) -> Fingerprint:
-    """Return all that a master can tell of what it took back."""
-    words = ("count", "bytes", "accepted", "expired", "is_paused", "delayed_count")
-    found: Fingerprint = [*where(router), (router.next_id, router.ledger.next_row)]
-    for queue in router.queues.values():
-        found.append(tuple(getattr(queue, word) for word in words))
-        found += [(letter.id, letter.errors, letter.reason) for letter in queue.dead]
-        found += [(run.first_id, run.errors) for run in queue.waiting_runs()]
-        found += [(len(queue.seen), queue.keys.blocked)]
-    return found
 
 
 TestDurableRouterAgainstModel = case_of(DurableRouterAgainstModel)

@@ -17,13 +17,14 @@ from typing import Final, Literal, TypeVar
 from pymule.errors import JournalDamagedError
 from pymule.master.journal_file import NAME, JournalFile, is_full
 from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_numbers import Numbers
 from pymule.master.journal_reader import Reader
 from pymule.master.journal_records import Clock
 from pymule.master.journal_salvage import Salvage, salvage
 from pymule.master.journal_space import RESERVE_NAME
 from pymule.master.journal_start import open_file, translated
 from pymule.master.journal_survey import open_whole
-from pymule.master.journal_writer import JournalWriter, Numbers, Progress
+from pymule.master.journal_writer import JournalWriter, Progress
 from pymule.master.logs import log
 from pymule.sansio.body import JsonObject
 from pymule.sansio.record import Fact, Recovered, RowGone

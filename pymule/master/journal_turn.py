@@ -36,7 +36,7 @@ from pymule.sansio.record import (
     Stored,
 )
 
-__all__ = ("Statement", "Turn", "highest_id_of", "inserts", "stores")
+__all__ = ("Statement", "Turn", "highest_id_of", "inserts", "room_for", "stores")
 
 Statement = tuple[str, tuple[object, ...]]
 """SQL and its parameters."""
@@ -44,6 +44,11 @@ Statement = tuple[str, tuple[object, ...]]
 # With the 12 columns of the widest table below the 999 parameters that every SQLite
 # allows.
 _RECORDS: Final = 64
+
+# A long record ends with a page that is half empty, a short one shares its page.
+_ROW_BYTES: Final = 512
+# Errors with their tracebacks.
+_LETTER_BYTES: Final = 4096
 
 _DELETE_CHANGES: Final = (
     "DELETE FROM changes WHERE row IN (SELECT value FROM json_each(?))"
@@ -119,8 +124,9 @@ class Turn:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of payload that it writes, `rows` not counted."""
-        return sum(len(fact.payload) for fact in self._kept.values())
+        """Bytes that its rows and letters take, `rows` not counted."""
+        letters = sum(len(one.body) + _LETTER_BYTES for one in self._letters.values())
+        return letters + room_for(self._kept.values())
 
     @property
     def highest_row(self) -> int:
@@ -176,6 +182,11 @@ def stores(rows: Sequence[Stored], clock: Clock) -> list[Statement]:
         *inserts("rows", ROW_COLUMNS, [record_of_stored(fact, clock) for fact in rows]),
         *inserts("seen", SEEN_COLUMNS, seen),
     ]
+
+
+def room_for(rows: Iterable[Stored]) -> int:
+    """Return how many bytes the records of *rows* take, roughly."""
+    return sum(len(fact.payload) + _ROW_BYTES for fact in rows)
 
 
 def inserts(table: str, columns: str, records: Sequence[Record]) -> Iterator[Statement]:

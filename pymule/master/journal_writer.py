@@ -25,12 +25,13 @@ from typing import Final
 from pymule.errors import JournalFailedError, StorageFullError
 from pymule.master.journal_file import WAL_NAME, JournalFile, is_full
 from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_numbers import Numbers
 from pymule.master.journal_records import Clock
 from pymule.master.journal_space import RESERVE_BYTES, Space
-from pymule.master.journal_turn import Statement, Turn, highest_id_of, stores
+from pymule.master.journal_turn import Statement, Turn, highest_id_of, room_for, stores
 from pymule.sansio.record import Fact, Stored
 
-__all__ = ("FAILED_NAME", "JournalWriter", "Numbers", "Progress")
+__all__ = ("FAILED_NAME", "JournalWriter", "Progress")
 
 FAILED_NAME: Final = "journal.failed"
 """Made after an I/O error; the next start checks and rebuilds the journal."""
@@ -46,10 +47,8 @@ _IDLE_S: Final = 1.0
 _RETRY_S: Final = 0.25
 _LAST_TRIES: Final = 20
 _FORGET_S: Final = 60.0
-# What a statement or a row costs in the WAL beside its payload, roughly.
+# What a transaction costs in the WAL beside its payload, roughly.
 _PAGES_BYTES: Final = 3 * 4096
-# So many ids and row numbers are noted as used at once.
-_AHEAD: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +67,6 @@ class Progress:
     stored: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     error: StorageFullError | None = None
-
-
-@dataclass(slots=True)
-class Numbers:
-    """The next numbers, and those before which all are noted as used."""
-
-    epoch: int
-    next_id: int
-    next_row: int
-    id_end: int = 0
-    row_end: int = 0
-
-    def take(self, highest_id: int, highest_row: int) -> list[Statement]:
-        """Note numbers as used; return what to write in the same transaction."""
-        self.next_id = max(self.next_id, highest_id + 1)
-        self.next_row = max(self.next_row, highest_row + 1)
-        if self.next_id <= self.id_end and self.next_row <= self.row_end:
-            return []
-        self.id_end = self.next_id + _AHEAD
-        self.row_end = self.next_row + _AHEAD
-        return [
-            ("UPDATE meta SET next_id = ?, next_row = ?", (self.id_end, self.row_end))
-        ]
-
-    def forget_end(self) -> None:
-        """Note again what is used: the last note was not written."""
-        self.id_end = self.row_end = 0
 
 
 class JournalWriter:
@@ -235,7 +207,7 @@ class JournalWriter:
             self._retry_at = now + _RETRY_S
             return False
         self.rows += turn.growth
-        self._grown += turn.kept_bytes + len(statements) * _PAGES_BYTES
+        self._grown += turn.kept_bytes + _PAGES_BYTES
         return True
 
     def _store(
@@ -243,7 +215,7 @@ class JournalWriter:
     ) -> None:
         """Write new rows, which may be refused, and say what became of them."""
         numbers = [fact.row for fact in rows]
-        size = sum(len(fact.payload) + _PAGES_BYTES for fact in rows)
+        size = room_for(rows) + _PAGES_BYTES
         if not is_alone and not self._waiting:
             self._on_progress(Progress(self._written))
         if self._may_store(size, now):

@@ -18,6 +18,7 @@ from blockbuster import BlockBuster
 from pymule.errors import (
     JournalDamagedError,
     JournalFailedError,
+    JournalFormatError,
     JournalInUseError,
     JournalSetupError,
     StorageFullError,
@@ -260,6 +261,45 @@ def test_no_other_process_can_open_the_database(tmp_path: Path) -> None:
 
 
 # Faults between two masters
+
+
+@pytest.mark.parametrize(
+    ("sql", "error"),
+    [
+        ("PRAGMA user_version = 3", JournalFormatError),
+        ("DELETE FROM meta", JournalDamagedError),
+        ("DROP TABLE seen", JournalDamagedError),
+    ],
+)
+def test_what_cannot_be_opened_lets_go_of_everything(
+    tmp_path: Path, sql: str, error: type[Exception]
+) -> None:
+    asyncio.run(reopened(tmp_path, [stored(1)]))
+    with sqlite3.connect(tmp_path / "journal.db") as other:
+        other.execute(sql)
+    other.close()
+    fds = open_fds()
+
+    for _ in range(2):
+        with pytest.raises(error):
+            Journal(tmp_path, print, print).open()
+
+    assert open_fds() == fds
+
+
+def open_fds() -> list[str]:
+    return sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+
+
+async def test_rows_of_which_nothing_is_left_go_with_the_next_start(
+    tmp_path: Path,
+) -> None:
+    _, rows = await reopened(tmp_path, [stored(1), stored(2)], [Gone(1, 1, 1)])
+    assert [one.stored.row for one in rows] == [2]
+
+    with sqlite3.connect(tmp_path / "journal.db") as other:
+        assert other.execute("SELECT row FROM rows").fetchall() == [(2,)]
+    other.close()
 
 
 async def test_reading_twice_gives_the_same_as_reading_once(tmp_path: Path) -> None:

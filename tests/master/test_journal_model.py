@@ -16,11 +16,12 @@ from hypothesis.stateful import (
 )
 
 from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_numbers import Numbers
 from pymule.master.journal_reader import Reader
 from pymule.master.journal_records import Clock
 from pymule.master.journal_start import open_file
 from pymule.master.journal_survey import survey
-from pymule.master.journal_writer import JournalWriter, Numbers, Progress
+from pymule.master.journal_writer import JournalWriter, Progress
 from pymule.sansio.record import (
     Buried,
     Changed,

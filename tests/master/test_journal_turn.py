@@ -8,7 +8,7 @@ import pytest
 
 from pymule.master.journal_file import JournalFile
 from pymule.master.journal_records import Clock
-from pymule.master.journal_turn import Turn, stores
+from pymule.master.journal_turn import Turn, room_for, stores
 from pymule.sansio.record import (
     Buried,
     Changed,
@@ -122,7 +122,8 @@ def test_a_turn_knows_what_it_adds() -> None:
     turn = Turn([stored(5, 40, 3, is_kept=True), stored(6), RowGone(1), RowGone(2)])
 
     assert (turn.highest_row, turn.highest_id, turn.growth) == (5, 42, -1)
-    assert turn.kept_bytes == len(stored(5, 40, 3).payload)
+    assert turn.kept_bytes == room_for([stored(5, 40, 3)])
+    assert Turn([Buried(letter(1, size=5000))]).kept_bytes > 5000
     assert not turn.is_empty
     assert Turn([stored(6)]).is_empty
 

@@ -12,8 +12,9 @@ from pymule.errors import JournalFailedError, StorageFullError
 from pymule.master import journal_writer
 from pymule.master.journal_file import JournalFile
 from pymule.master.journal_lock import JournalLock
+from pymule.master.journal_numbers import Numbers
 from pymule.master.journal_start import open_file
-from pymule.master.journal_writer import JournalWriter, Numbers, Progress
+from pymule.master.journal_writer import JournalWriter, Progress
 from pymule.sansio.record import Buried, Changed, Fact, Gone, RowGone
 from tests.chaos.disk import small_disk, why_no_mounts
 from tests.master.journaling import letter, stored

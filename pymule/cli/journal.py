@@ -62,6 +62,11 @@ def check(
             write_json({**told, **asdict(found)})
         else:
             write(f"{file.path}: ok\n{_counts(found)}")
+            if found.lost_commits:
+                complain(
+                    f"it ends early: {found.lost_commits} transactions that follow"
+                    " cannot be read"
+                )
 
 
 @app.command()

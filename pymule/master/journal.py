@@ -95,6 +95,7 @@ class Journal:
         try:
             with translated(lock):
                 self._file = self._open_file(lock)
+                self._log_lost(self._file)
                 return self._read(self._file)
         except BaseException:
             self._let_go()
@@ -118,6 +119,16 @@ class Journal:
                 lost=self.salvage.lost,
             )
             return open_file(lock)
+
+    def _log_lost(self, file: JournalFile) -> None:
+        if file.lost_commits:
+            log(
+                _LOGGER,
+                logging.ERROR,
+                "journal ends early",
+                path=str(file.path),
+                transactions=file.lost_commits,
+            )
 
     def _read(self, file: JournalFile) -> Recovered:
         clock = Clock.now()

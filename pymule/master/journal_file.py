@@ -114,6 +114,8 @@ class JournalFile:
             path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         self._is_synced = True
+        # Transactions that were in the WAL and could not be read.
+        self.lost_commits = 0
         try:
             self._set_pragmas()
             if self.one("SELECT count(*) FROM sqlite_master") == 0:
@@ -178,9 +180,15 @@ class JournalFile:
                 self.connection.execute("ROLLBACK")
             raise
 
-    def checkpoint(self, mode: str = "PASSIVE") -> None:
-        """Bring what is in the WAL into the database, both with an fsync."""
-        self.connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+    def checkpoint(self, mode: str = "PASSIVE") -> int:
+        """Bring what is in the WAL into the database, both with an fsync.
+
+        Returns:
+            How many frames the WAL has, or had.
+        """
+        sql = f"PRAGMA wal_checkpoint({mode})"
+        _, frames, _ = self.connection.execute(sql).fetchone()
+        return int(frames)
 
     def vacuum(self, pages: int) -> None:
         """Give up to *pages* free pages back."""

@@ -24,6 +24,7 @@ from pymule.master.journal_file import (
 )
 from pymule.master.journal_lock import JournalLock
 from pymule.master.journal_migrate import migrate
+from pymule.master.journal_wal import commits_in
 from pymule.master.journal_writer import FAILED_NAME
 
 __all__ = (
@@ -75,17 +76,34 @@ def open_file(lock: JournalLock) -> JournalFile:
         file = JournalFile(path)
         lock.sync()
         return file
-    lock.has(WAL_NAME)
     if check_format(path) < FORMAT:
         migrate(lock)
-    if lock.has(FAILED_NAME):
-        rebuild(lock)
-        lock.remove(FAILED_NAME)
-        lock.sync()
+    file = _open_counting(lock)
+    try:
+        if lock.has(FAILED_NAME):
+            file.close()
+            rebuild(lock)
+            lock.remove(FAILED_NAME)
+            lock.sync()
+            lost_commits, file = file.lost_commits, JournalFile(path)
+            file.lost_commits = lost_commits
+        elif not file.one("SELECT clean FROM meta"):
+            file.check()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _open_counting(lock: JournalLock) -> JournalFile:
+    """Open it, and count what SQLite does not take of the WAL."""
+    path = lock.path / NAME
+    commits = commits_in(lock.path / WAL_NAME) if lock.has(WAL_NAME) else []
     file = JournalFile(path)
     try:
-        if not file.one("SELECT clean FROM meta"):
-            file.check()
+        if commits:
+            taken = file.checkpoint()
+            file.lost_commits = sum(number > taken for number in commits)
     except BaseException:
         file.close()
         raise

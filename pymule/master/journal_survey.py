@@ -29,11 +29,13 @@ class Survey:
         epoch: How often it was opened by a master.
         queues: By name.
         message_ids: How many are remembered.
+        lost_commits: Transactions at the end of the WAL that cannot be read.
     """
 
     epoch: int
     rows: int = 0
     message_ids: int = 0
+    lost_commits: int = 0
     queues: dict[str, QueueCount] = field(default_factory=dict)
 
     def queue(self, name: str) -> QueueCount:
@@ -54,6 +56,7 @@ def survey(file: JournalFile, *, is_thorough: bool = False) -> Survey:
     """
     file.check(is_thorough=is_thorough)
     found = Survey(int(str(file.one("SELECT epoch FROM meta"))))
+    found.lost_commits = file.lost_commits
     reader = Reader(file, Clock.now())
     for row in reader.rows():
         queue = found.queue(row.stored.queue)

@@ -327,7 +327,7 @@ def tear(wal: bytes, place: int) -> bytes:
 
 @pytest.mark.parametrize("harm", [cut, tear])
 def test_a_wal_that_is_not_whole_gives_what_was_written_before(
-    tmp_path: Path, harm: Callable[[bytes, int], bytes]
+    tmp_path: Path, logged: Logged, harm: Callable[[bytes, int], bytes]
 ) -> None:
     state_dir = tmp_path / "state"
     child = subprocess.Popen(  # noqa: S603  (our own script)
@@ -358,6 +358,25 @@ def test_a_wal_that_is_not_whole_gives_what_was_written_before(
 
     assert read == sorted(read)
     assert read[-1] > 10
+    # Behind a torn sector are transactions that were confirmed; a cut leaves none.
+    assert bool(logged("journal ends early")) is (harm is tear)
+
+
+def test_a_kill_alone_loses_no_transaction(tmp_path: Path, logged: Logged) -> None:
+    asyncio.run(reopened(tmp_path / "state", [stored(1)]))
+    child = subprocess.Popen(  # noqa: S603  (our own script)
+        [sys.executable, "-c", CHILD, str(tmp_path / "state"), "process"],
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    for _ in range(300):
+        child.stdout.readline()
+    child.kill()
+    child.communicate()
+
+    asyncio.run(reopened(tmp_path / "state"))
+
+    assert logged("journal ends early") == []
 
 
 REBUILDER = """

@@ -214,9 +214,9 @@ class Journal:
             "path": str(self._state_dir / NAME),
             "epoch": self._numbers.epoch,
             "rows": writer.rows,
-            "bytes": writer.bytes,
-            "wal_bytes": writer.wal_bytes,
-            "commits": writer.commits,
+            "bytes": writer.pages.bytes,
+            "wal_bytes": writer.pages.wal_bytes,
+            "commits": writer.pages.commits,
             "full": writer.is_full,
         }
 

@@ -23,11 +23,12 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from pymule.errors import JournalFailedError, StorageFullError
-from pymule.master.journal_file import WAL_NAME, JournalFile, is_full
+from pymule.master.journal_file import JournalFile
 from pymule.master.journal_lock import JournalLock
 from pymule.master.journal_numbers import Numbers
+from pymule.master.journal_pages import PAGES_BYTES, Pages
 from pymule.master.journal_records import Clock
-from pymule.master.journal_space import RESERVE_BYTES, Space
+from pymule.master.journal_space import Space
 from pymule.master.journal_turn import Statement, Turn, highest_id_of, room_for, stores
 from pymule.sansio.record import Fact, Stored
 
@@ -38,17 +39,12 @@ FAILED_NAME: Final = "journal.failed"
 
 # A turn ends here, so that deliveries do not wait for more.
 _TURN_BYTES: Final = 16 * 1024 * 1024
-_CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
-_BIG_WAL_BYTES: Final = 64 * 1024 * 1024
-_VACUUM_PAGES: Final = 256
-_FREE_PAGES: Final = 256
 _LOOK_S: Final = 1.0
 _IDLE_S: Final = 1.0
 _RETRY_S: Final = 0.25
 _LAST_TRIES: Final = 20
-_FORGET_S: Final = 60.0
-# What a transaction costs in the WAL beside its payload, roughly.
-_PAGES_BYTES: Final = 3 * 4096
+# For a journal that never rests.
+_UPKEEP_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,7 @@ class Progress:
 
 
 class JournalWriter:
-    """Writes on a thread of its own; everything here but `queue` belongs to it.
+    """Writes on a thread of its own; everything here but `queue` is only its to change.
 
     Args:
         seen_window_s: Message ids are forgotten after so many seconds.
@@ -94,10 +90,8 @@ class JournalWriter:
         self.queue: SimpleQueue[tuple[int, Sequence[Fact]] | None] = SimpleQueue()
         # Whether new rows are refused.
         self.is_full = False
-        self.commits = 0
         self.rows = 0
-        self.bytes = 0
-        self.wal_bytes = 0
+        self.pages = Pages(file, lock)
         self._file = file
         self._lock = lock
         self._numbers = numbers
@@ -114,14 +108,10 @@ class JournalWriter:
         # The last call that was taken, and the last of which all is committed.
         self._taken = 0
         self._written = 0
-        # Bytes in the WAL that are not in the database, about.
-        self._grown = 1
-        self._free_pages = 0
         self._is_closing = False
         self._retry_at = 0.0
         self._look_at = 0.0
-        self._forget_at = 0.0
-        self._inodes = self._look()
+        self._upkeep_at = 0.0
 
     def run(self) -> None:
         """Write until told to end, or until the disk fails."""
@@ -139,18 +129,18 @@ class JournalWriter:
         facts = self._gather()
         now = time.monotonic()
         if now >= self._look_at:
-            self._check_files()
+            self.pages.check()
             self._space.look()
             self._look_at = now + _LOOK_S
         if facts or (self._waiting and now >= self._retry_at):
             self._write(facts, now)
         elif not self._is_closing:
             self._rest()
-        if self._grown > _CHECKPOINT_BYTES:
-            self._checkpoint()
-        if now >= self._forget_at:
+        self.pages.checkpoint_if_big()
+        if now >= self._upkeep_at:
             self._forget_seen()
-            self._forget_at = now + _FORGET_S
+            self.pages.shrink()
+            self._upkeep_at = now + _UPKEEP_S
 
     # What is queued
 
@@ -173,7 +163,7 @@ class JournalWriter:
     def _patience(self) -> float | None:
         if self._waiting or self.is_full:
             return _RETRY_S
-        return _IDLE_S if self._grown or self._free_pages > _FREE_PAGES else None
+        return _IDLE_S if self.pages.is_untidy else None
 
     # What is written
 
@@ -203,11 +193,10 @@ class JournalWriter:
             return False
         statements = self._numbers.take(turn.highest_id, turn.highest_row)
         statements += turn.statements(clock, self._seq)
-        if not self._commit_at_last(statements):
+        if not self._commit_at_last(statements, turn.kept_bytes):
             self._retry_at = now + _RETRY_S
             return False
         self.rows += turn.growth
-        self._grown += turn.kept_bytes + _PAGES_BYTES
         return True
 
     def _store(
@@ -215,16 +204,15 @@ class JournalWriter:
     ) -> None:
         """Write new rows, which may be refused, and say what became of them."""
         numbers = [fact.row for fact in rows]
-        size = room_for(rows) + _PAGES_BYTES
+        size = room_for(rows)
         if not is_alone and not self._waiting:
             self._on_progress(Progress(self._written))
         if self._may_store(size, now):
             statements = self._numbers.take(max(map(highest_id_of, rows)), max(numbers))
             statements += stores(rows, clock)
             is_synced = any(fact.is_synced for fact in rows)
-            if self._commit_after_checkpoint(statements, is_synced=is_synced):
+            if self._commit(statements, size, is_synced=is_synced):
                 self.rows += len(rows)
-                self._grown += size
                 self._on_progress(Progress(self._written, stored=numbers))
                 return
         self._set_full(is_full=True)
@@ -234,17 +222,19 @@ class JournalWriter:
         if self._waiting:
             return False
         if not self.is_full:
-            # What is in the WAL has to fit in the database, too, or there will be no
-            # checkpoint, and without one no end of the WAL.
-            need = self._grown + 2 * size
-            if self._space.is_ample or self._space.has_room(need):
+            if self._space.is_ample or self._has_room(size):
                 return True
         elif now < self._retry_at:
             return False
         self._retry_at = now + _RETRY_S
-        self._make_room()
-        self._set_full(is_full=not self._space.has_room(2 * size))
+        self.pages.make_room()
+        self._set_full(is_full=not self._has_room(size))
         return not self.is_full
+
+    def _has_room(self, size: int) -> bool:
+        # What is in the WAL has to fit in the database, too, or there will be no
+        # checkpoint, and without one no end of the WAL.
+        return self._space.has_room(self.pages.grown + 2 * size)
 
     # What is done when the disk is full
 
@@ -253,97 +243,36 @@ class JournalWriter:
             self.is_full = is_full
             self._on_full(is_full)
 
-    def _commit(self, statements: list[Statement], *, is_synced: bool) -> bool:
-        """Do *statements*; tell whether there was room."""
-        try:
-            self._file.run(statements, is_synced=is_synced)
-        except sqlite3.Error as exc:
-            if not is_full(exc, self._lock.path):
-                raise
-            self._numbers.forget_end()
-            return False
-        self.commits += 1
-        return True
-
-    def _commit_after_checkpoint(
-        self, statements: list[Statement], *, is_synced: bool
-    ) -> bool:
-        if self._commit(statements, is_synced=is_synced):
-            return True
-        # After a checkpoint the WAL begins anew, in the room that it has already.
-        self._checkpoint()
-        return self._commit(statements, is_synced=is_synced)
-
-    def _commit_at_last(self, statements: list[Statement]) -> bool:
-        if self._commit_after_checkpoint(statements, is_synced=False):
+    def _commit_at_last(self, statements: list[Statement], size: int) -> bool:
+        if self._commit(statements, size, is_synced=False):
             return True
         self._set_full(is_full=True)
         self._space.give_up()
-        return self._commit_after_checkpoint(statements, is_synced=False)
+        return self._commit(statements, size, is_synced=False)
 
-    def _make_room(self) -> None:
-        """Give back what the files have and do not need."""
-        # In small steps, each of which takes little of the WAL.
-        while self._vacuum():
-            pass
-        # Less is left in place: others would take it, and we could not write acks.
-        is_enough = self._wal_size() >= RESERVE_BYTES
-        self._checkpoint("TRUNCATE" if is_enough else "PASSIVE")
+    def _commit(
+        self, statements: list[Statement], size: int, *, is_synced: bool
+    ) -> bool:
+        is_done = self.pages.commit(statements, size, is_synced=is_synced)
+        if not is_done:
+            self._numbers.forget_end()
+        return is_done
 
     # Between the writes
 
     def _rest(self) -> None:
         """Do what can wait until nothing is queued."""
         if self.is_full and not self._waiting:
-            self._make_room()
-            self._set_full(is_full=not self._space.has_room(_PAGES_BYTES))
-        elif self._free_pages > _FREE_PAGES:
-            self._vacuum()
-        elif self._grown:
-            is_big = self._wal_size() > RESERVE_BYTES
-            self._checkpoint("TRUNCATE" if is_big else "PASSIVE")
-
-    def _checkpoint(self, mode: str = "PASSIVE") -> None:
-        if self._wal_size() > _BIG_WAL_BYTES:
-            mode = "TRUNCATE"
-        try:
-            self._file.checkpoint(mode)
-        except sqlite3.Error as exc:
-            if not is_full(exc, self._lock.path):
-                raise
-        self._grown = 0
-        self._free_pages = self._file.free_pages()
-
-    def _vacuum(self) -> bool:
-        """Give back some free pages; tell whether that was possible."""
-        before = self._file.free_pages()
-        if before:
-            try:
-                self._file.vacuum(_VACUUM_PAGES)
-            except sqlite3.Error as exc:
-                if not is_full(exc, self._lock.path):
-                    raise
-            self._grown += _PAGES_BYTES
-        self._free_pages = self._file.free_pages()
-        return self._free_pages < before
+            self.pages.make_room()
+            self._set_full(is_full=not self._space.has_room(PAGES_BYTES))
+        else:
+            self.pages.tidy()
 
     def _forget_seen(self) -> None:
         until = time.time_ns() - int(self._seen_window_s * 1e9)
         sql = "DELETE FROM seen WHERE at < ?"
-        if not self.is_full and self._commit([(sql, (until,))], is_synced=False):
-            self._grown += 1
-
-    def _wal_size(self) -> int:
-        return (self._lock.path / WAL_NAME).stat().st_size
-
-    def _look(self) -> list[tuple[int, int]]:
-        infos = [self._file.path.stat(), (self._lock.path / WAL_NAME).stat()]
-        self.bytes, self.wal_bytes = (info.st_size for info in infos)
-        return [(info.st_dev, info.st_ino) for info in infos]
-
-    def _check_files(self) -> None:
-        if self._look() != self._inodes:
-            raise OSError("its files were replaced while it was in use")
+        if not self.is_full:
+            self._commit([(sql, (until,))], 0, is_synced=False)
 
     # The end
 
@@ -359,8 +288,8 @@ class JournalWriter:
         numbers = (self._numbers.next_id, self._numbers.next_row)
         sql = "UPDATE meta SET clean = 1, next_id = ?, next_row = ?"
         # If there is no room for this, the next start checks the file; nothing is lost.
-        self._commit_after_checkpoint([(sql, numbers)], is_synced=True)
-        self._checkpoint("TRUNCATE")
+        self._commit([(sql, numbers)], 0, is_synced=True)
+        self.pages.checkpoint("TRUNCATE")
         self._file.close()
 
     def _fail(self, error: Exception) -> None:

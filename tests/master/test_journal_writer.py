@@ -162,7 +162,7 @@ def test_message_ids_are_forgotten_after_the_window(tmp_path: Path) -> None:
     desk = Desk(tmp_path, seen_window_s=0.0)
     desk.write(stored(1, message_id="x", at=0.0))
 
-    desk.writer._forget_at = 0.0
+    desk.writer._upkeep_at = 0.0
     desk.write(stored(2))
 
     assert desk.file.one("SELECT count(*) FROM seen") == 0

@@ -99,6 +99,9 @@ class Links:
 
     async def attach(self, running: Process) -> None:
         """Put the link of a new process on the loop."""
+        if running.link not in self._running:
+            # It ended, and its link was closed, before this task had its turn.
+            return
         session = Session(Role.MASTER, Role.MULE, self._max_frame_bytes())
         owner = _LinkOwner(self, running)
         # The transport closes its socket; the process keeps its own.
@@ -161,7 +164,9 @@ class Links:
         return self._router.is_idle(link) and self._signals.is_idle(link)
 
     def connected(self, running: Process, connection: Connection) -> None:
-        """A process can be talked to now."""
+        """A process can be talked to now, unless it has ended meanwhile."""
+        if running.link not in self._running:
+            return
         running.connection = connection
         self._signals.mule_connected(running.link, connection)
 

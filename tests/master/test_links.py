@@ -1,5 +1,6 @@
 """What mules say over their links, rightly and wrongly, early and late."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -63,6 +64,19 @@ async def test_a_mule_without_a_link_gets_nothing_and_not_for_ever(
     (exited, *_) = logged("mule exited")
     assert exited["reason"] == "it lived on without its link"
     assert master.router.queues["mule"].redelivered == 0
+
+
+async def test_a_mule_may_end_before_its_link_is_on_the_loop(yard: Yard) -> None:
+    await yard.open_ready(a_plan(a_spec()))
+    running = first(yard).current
+    assert running is not None
+    running.process.kill(signal.SIGKILL)
+    await until(lambda: first(yard).current is not running)
+    connection = running.connection
+
+    await yard.master.mules.links.attach(running)
+
+    assert running.connection is connection
 
 
 async def test_what_comes_late_from_a_dead_mule_is_not_its_successors_word(

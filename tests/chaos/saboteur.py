@@ -20,6 +20,7 @@ from pymule.master.journal import Journal, Progress
 from pymule.master.journal_file import JournalFile
 from pymule.master.links import Links
 from pymule.master.outflow import Outflow
+from pymule.sansio.batch import Batch
 from pymule.sansio.body import JsonObject
 from pymule.sansio.intake import Intake
 from pymule.sansio.ledger import Ledger
@@ -28,10 +29,9 @@ from pymule.sansio.queue import Queue
 from pymule.sansio.ready import ReadyLine
 from pymule.sansio.record import Fact, Stored
 from pymule.sansio.router import Losses, Router
-from pymule.sansio.run import Parked, Run
+from pymule.sansio.run import Parked, Run, SenderId
 from pymule.sansio.submissions import Piece, SubmissionLog
 from pymule.sansio.supervision import RestartPolicy
-from pymule.sansio.verbs import Submit
 
 __all__ = ("BUGS", "main")
 
@@ -67,18 +67,26 @@ def _forget_requeue() -> None:
 
 def _deliver_twice() -> None:
     """Every so often a batch is queued twice."""
-    submit = Clients.submit
+    submit = Router.submit
     count = 0
 
-    def submit_twice(self: Clients, peer: ClientPeer, verb: Submit) -> None:
+    def submit_twice(
+        self: Router,
+        sender: SenderId,
+        sequence: int,
+        target: str,
+        batch: Batch,
+        *words: object,
+    ) -> None:
         nonlocal count
-        submit(self, peer, verb)
+        copy = Batch(batch.count, batch.payload)
+        submit(self, sender, sequence, target, batch, *words)  # type: ignore[arg-type]
         count += 1
-        if count % 20 == 0:
-            # A sender that nobody knows, so that its answers go nowhere.
-            submit(self, ClientPeer(-count, peer.socket, peer.credentials), verb)
+        if count % 5 == 0:
+            # For a sender that nobody knows, so that the answer goes nowhere.
+            submit(self, -count, sequence, target, copy, *words)  # type: ignore[arg-type]
 
-    _plant(Clients, "submit", submit_twice)
+    _plant(Router, "submit", submit_twice)
 
 
 def _lose_on_reconnect() -> None:
@@ -143,7 +151,7 @@ def _garble() -> None:
         nonlocal count
         count += 1
         sender, sequence, target, *rest = words
-        if count % 20 == 0 and target == "mule":
+        if count % 5 == 0 and target == "mule":
             target = "farm:crowd"
         submit(self, sender, sequence, target, *rest)  # type: ignore[arg-type]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chaos.history import (
@@ -322,11 +322,13 @@ def _good_stories(draw: st.DrawFn) -> Story:
     return story
 
 
+@settings(deadline=None)
 @given(_good_stories())
 def test_a_run_that_keeps_its_promises_has_no_fault(story: Story) -> None:
     assert not story.report().breaches
 
 
+@settings(deadline=None)
 @given(_good_stories(), st.data())
 def test_whatever_is_not_finished_is_lost(story: Story, data: st.DataObject) -> None:
     ends = [e for e in story.entries if isinstance(e, Settle) and e.is_done]
@@ -339,6 +341,7 @@ def test_whatever_is_not_finished_is_lost(story: Story, data: st.DataObject) -> 
     assert report.breaches == {"lost": 1}
 
 
+@settings(deadline=None)
 @given(_good_stories(), st.data())
 def test_whatever_is_done_twice_in_a_row_is_a_duplicate(
     story: Story, data: st.DataObject
@@ -350,6 +353,7 @@ def test_whatever_is_done_twice_in_a_row_is_a_duplicate(
     assert len(story.report().duplicated) == 1
 
 
+@settings(deadline=None)
 @given(_good_stories())
 def test_the_order_of_the_files_does_not_matter(story: Story) -> None:
     before = story.report()

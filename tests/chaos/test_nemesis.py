@@ -1,7 +1,7 @@
 """Blows come by the seed, within the run, and leave one period in four alone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chaos.nemesis import BY_DURABILITY, Fault, schedule
@@ -9,6 +9,7 @@ from tests.chaos.nemesis import BY_DURABILITY, Fault, schedule
 FAULTS = st.frozensets(st.sampled_from(Fault), min_size=1)
 
 
+@settings(deadline=None)
 @given(st.integers(), FAULTS)
 def test_a_seed_gives_the_same_blows_in_whatever_order_the_faults_are_named(
     seed: int, faults: frozenset[Fault]
@@ -19,6 +20,7 @@ def test_a_seed_gives_the_same_blows_in_whatever_order_the_faults_are_named(
     assert one == other
 
 
+@settings(deadline=None)
 @given(st.integers(), FAULTS)
 def test_blows_are_in_order_within_the_run_and_of_the_faults_allowed(
     seed: int, faults: frozenset[Fault]
@@ -30,6 +32,7 @@ def test_blows_are_in_order_within_the_run_and_of_the_faults_allowed(
     assert all(0 <= blow.at <= 30 and blow.lasts_s >= 0 for blow in blows)
 
 
+@settings(deadline=None)
 @given(st.integers())
 def test_each_fourth_period_is_calm(seed: int) -> None:
     blows = schedule(seed, 40.0, frozenset(Fault), (1.0, 1.0))

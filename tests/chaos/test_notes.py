@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chaos.history import Attempt, Confirm, Entry, Refuse, Settle, Take
@@ -35,6 +35,7 @@ def test_writers_of_one_file_append(tmp_path: Path) -> None:
     assert list(read([path, tmp_path / "missing"])) == ENTRIES
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.integers(1))
 def test_a_body_says_whose_it_is(sender: str, counter: int) -> None:
     body = Body(sender, counter, "farm:x")
@@ -42,6 +43,7 @@ def test_a_body_says_whose_it_is(sender: str, counter: int) -> None:
     assert Body.unpack(body.pack()) == body
 
 
+@settings(deadline=None)
 @given(st.integers(0), st.integers(1, 255))
 def test_a_body_with_one_wrong_byte_is_none(place: int, mask: int) -> None:
     data = bytearray(Body("a", 12, "farm:line").pack())
@@ -50,6 +52,7 @@ def test_a_body_with_one_wrong_byte_is_none(place: int, mask: int) -> None:
     assert Body.unpack(bytes(data)) is None
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_no_body(data: bytes) -> None:
     assert Body.unpack(data) is None

@@ -15,6 +15,10 @@ reordered
     tried before.
 unexpected
     Never sent, or not with these bytes, or not to this queue.
+early
+    Delayed, and taken before its time.
+overtaken
+    Taken before an earlier message with the same key was finished.
 revived
     Taken although it was refused for good. A refusal by another master than the one to
     which it was sent first says nothing of that.
@@ -25,14 +29,17 @@ Times are nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
 __all__ = (
+    "BREACHES",
     "Attempt",
     "Confirm",
     "Entry",
     "History",
+    "Kind",
     "Losses",
     "Refuse",
     "Report",
@@ -44,18 +51,50 @@ __all__ = (
 # From the end of the work on a message until it is told and written, at the very most.
 _LONG_NS: Final = 3 * 10**9
 
+# What clocks may differ by: a delay is kept on the wall clock over a restart.
+_SLACK_NS: Final = 20 * 10**6
+
+BREACHES: Final = (
+    "lost",
+    "duplicated",
+    "reordered",
+    "unexpected",
+    "early",
+    "overtaken",
+    "revived",
+)
+"""The words for what must not be."""
+
 Key = tuple[str, int]
 """A message: its sender and its counter."""
 
 
+class Kind(StrEnum):
+    """What the sender asks for."""
+
+    PLAIN = "plain"
+    # With a message_id: sent again, it is one message all the same.
+    NAMED = "named"
+    DELAYED = "delayed"
+    # With a key, one for each sender and queue.
+    KEYED = "keyed"
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A sender is about to send *count* messages; *pid* is its process."""
+    """A sender is about to send *count* messages.
+
+    Attributes:
+        delay_ns: Before which nobody is to take them, from now.
+        pid: Process of the sender.
+    """
 
     sender: str
     first: int
     count: int
     queue: str
+    kind: Kind
+    delay_ns: int
     pid: int
     at: int
 
@@ -176,19 +215,20 @@ class Report:
     duplicated: list[Key] = field(default_factory=list)
     reordered: list[Key] = field(default_factory=list)
     unexpected: list[Key] = field(default_factory=list)
+    early: list[Key] = field(default_factory=list)
+    overtaken: list[Key] = field(default_factory=list)
     revived: list[Key] = field(default_factory=list)
 
     @property
     def breaches(self) -> dict[str, int]:
         """What must not be, and how often it is; empty if all is well."""
-        words = ("lost", "duplicated", "reordered", "unexpected", "revived")
-        return {word: n for word in words if (n := len(getattr(self, word)))}
+        return {word: n for word in BREACHES if (n := len(getattr(self, word)))}
 
     def describe(self) -> dict[str, object]:
         """Return all of it for JSON, with a few examples of each fault."""
         told = asdict(self)
         told["lost"] = {place: _few(keys) for place, keys in told["lost"].items()}
-        for word in ("duplicated", "reordered", "unexpected", "revived"):
+        for word in BREACHES[1:]:
             told[word] = _few(told[word])
         return {**told, "breaches": self.breaches}
 
@@ -196,11 +236,14 @@ class Report:
 @dataclass(slots=True)
 class _Message:
     queue: str
+    kind: Kind
     pid: int
     attempted_at: int
+    due_at: int
     is_confirmed: bool = False
     refused_at: int = 0
-    is_finished: bool = False
+    # When somebody first finished it, or 0.
+    finished_at: int = 0
     takes: list[Take] = field(default_factory=list)
 
 
@@ -230,11 +273,15 @@ class _Reasons:
     def explain_revival(self, message: _Message) -> bool:
         """Whether another master may have the message that this one refused."""
         since, until = message.attempted_at, message.refused_at
-        return any(since <= at <= until for at in self._deaths)
+        return message.kind is not Kind.NAMED and any(
+            since <= at <= until for at in self._deaths
+        )
 
     def explain_copy(self, message: _Message, copy: Take) -> bool:
         """Whether a message may be queued twice: its sender asked a new master."""
-        return any(message.attempted_at <= at <= copy.at for at in self._deaths)
+        return message.kind is not Kind.NAMED and any(
+            message.attempted_at <= at <= copy.at for at in self._deaths
+        )
 
     def explain_retry(self, message: _Message, one: Take, after: Take) -> bool:
         """Whether *after* may follow *one*, both of the same message."""
@@ -265,21 +312,26 @@ def check(history: History) -> Report:
         report.refused += is_refused
         report.indeterminate += not (message.is_confirmed or is_refused)
         report.delivered += bool(message.takes)
-        report.finished += message.is_finished
+        report.finished += bool(message.finished_at)
         if is_refused and message.takes and not reasons.explain_revival(message):
             report.revived.append(key)
         again, unexplained = _taken_again(message, reasons)
         report.redelivered += again - unexplained
         if unexplained:
             report.duplicated.append(key)
+        if any(take.at + _SLACK_NS < message.due_at for take in message.takes):
+            report.early.append(key)
     report.lost = _lost(messages)
+    report.overtaken = _overtaken(messages)
     report.reordered = _reordered(messages, history)
     return report
 
 
 def _attempted(entries: Iterable[Entry]) -> dict[Key, _Message]:
     return {
-        (entry.sender, counter): _Message(entry.queue, entry.pid, entry.at)
+        (entry.sender, counter): _Message(
+            entry.queue, entry.kind, entry.pid, entry.at, entry.at + entry.delay_ns
+        )
         for entry in entries
         if isinstance(entry, Attempt)
         for counter in range(entry.first, entry.first + entry.count)
@@ -320,7 +372,8 @@ def _take(entries: Iterable[Entry], messages: dict[Key, _Message]) -> list[Key]:
                 message.takes.append(entry)
     for entry in entries:
         if isinstance(entry, Settle) and entry.is_done and entry.id in key_of:
-            messages[key_of[entry.id]].is_finished = True
+            message = messages[key_of[entry.id]]
+            message.finished_at = min(message.finished_at or entry.at, entry.at)
     return unexpected
 
 
@@ -345,11 +398,11 @@ def _lost(messages: dict[Key, _Message]) -> Losses:
     losses = Losses()
     finished: dict[str, list[int]] = defaultdict(list)
     for (sender, counter), message in messages.items():
-        if message.is_finished:
+        if message.finished_at:
             finished[sender].append(counter)
     span = {sender: (min(found), max(found)) for sender, found in finished.items()}
     for (sender, counter), message in messages.items():
-        if message.is_finished or not message.is_confirmed:
+        if message.finished_at or not message.is_confirmed:
             continue
         first, last = span.get(sender, (counter, counter))
         place = losses.middle
@@ -359,6 +412,23 @@ def _lost(messages: dict[Key, _Message]) -> Losses:
             place = losses.tail
         place.append((sender, counter))
     return losses
+
+
+def _overtaken(messages: dict[Key, _Message]) -> list[Key]:
+    found: list[Key] = []
+    keyed: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for (sender, counter), message in messages.items():
+        if message.kind is Kind.KEYED:
+            keyed[sender, message.queue].append(counter)
+    for (sender, _), counters in keyed.items():
+        for before, after in pairwise(sorted(counters)):
+            one, other = messages[sender, before], messages[sender, after]
+            # Of one that was not confirmed nobody knows when it came, if it did.
+            if one.is_confirmed and any(
+                take.at < (one.finished_at or take.at + 1) for take in other.takes
+            ):
+                found.append((sender, after))
+    return found
 
 
 def _reordered(messages: dict[Key, _Message], history: History) -> list[Key]:
@@ -382,7 +452,11 @@ def _first_takes(messages: Iterable[_Message], ordered: frozenset[str]) -> list[
 
     def first_ones() -> Iterator[Take]:
         for message in messages:
-            if message.takes and message.queue in ordered:
+            if (
+                message.takes
+                and message.queue in ordered
+                and message.kind in (Kind.PLAIN, Kind.NAMED)
+            ):
                 first = min(message.takes, key=lambda take: take.at)
                 if first.attempt == 1:
                     yield first

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.chaos.history import Attempt, Confirm, Entry, Refuse, Settle, Take
+from tests.chaos.history import Attempt, Confirm, Entry, Kind, Refuse, Settle, Take
 
 __all__ = ("Body", "Notes", "parse", "read", "to_line")
 
@@ -22,6 +22,7 @@ _READ: Final[dict[object, Callable[[str], object]]] = {
     str: str,
     int: int,
     bool: lambda word: word == "1",
+    Kind: Kind,
 }
 _READERS: Final = {
     name: [_READ[field.type] for field in fields(kind)] for name, kind in _KINDS.items()

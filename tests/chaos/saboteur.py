@@ -25,6 +25,7 @@ from pymule.sansio.body import JsonObject
 from pymule.sansio.intake import Intake
 from pymule.sansio.ledger import Ledger
 from pymule.sansio.link import LinkId
+from pymule.sansio.places import Places
 from pymule.sansio.queue import Queue
 from pymule.sansio.ready import ReadyLine
 from pymule.sansio.record import Fact, Stored
@@ -158,6 +159,26 @@ def _garble() -> None:
     _plant(Router, "submit", submit_elsewhere)
 
 
+def _hurry() -> None:
+    """A delay is forgotten."""
+    enter = Places.enter
+
+    def enter_now(self: Places, run: Run, due_at: float | None = None) -> None:
+        del due_at
+        enter(self, run)
+
+    _plant(Places, "enter", enter_now)
+
+
+def _ignore_keys() -> None:
+    """Messages with one key go to several mules at once."""
+
+    def line_up(self: Places, run: Run) -> None:
+        self._ready(run)
+
+    _plant(Places, "_line_up", line_up)
+
+
 def _confirm_early() -> None:
     """All is said to be written at once, and is written a moment later."""
     progressed = Outflow.progressed
@@ -221,6 +242,8 @@ BUGS: Final[dict[str, Callable[[], None]]] = {
     "reorder": _reorder,
     "revive": _revive,
     "garble": _garble,
+    "hurry": _hurry,
+    "ignore-keys": _ignore_keys,
     "confirm-early": _confirm_early,
     "skip-fsync": _skip_fsync,
     "forget-attempts": _forget_attempts,

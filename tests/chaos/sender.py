@@ -16,13 +16,16 @@ from typing import Final
 
 from pymule.client.aio import Client
 from pymule.errors import MasterUnavailableError, RefusedError
-from tests.chaos.history import Attempt, Confirm, Refuse
+from pymule.sansio.options import pack_options
+from tests.chaos.history import Attempt, Confirm, Kind, Refuse
 from tests.chaos.notes import Body, Notes, read
 
 __all__ = ("main",)
 
 _STREAM: Final = 40
 _BATCH: Final = 20
+# Longest delay, in seconds.
+_DELAY_S: Final = 1.0
 # The farm that refuses when it is full gets its messages one by one: of several, an
 # error does not tell which were refused.
 _REFUSING: Final = "farm:small"
@@ -43,25 +46,28 @@ class Sender:
         self._client = client
         self._notes = notes
         self._next = first
+        self._draw = random.Random(f"{name} {first}")  # noqa: S311  (repeatable)
         self.is_told_to_stop = False
 
     async def run(self, queues: list[str], pause_s: float) -> None:
         """Send until told to stop, now this way and now that."""
-        draw = random.Random(f"{self._name} {self._next}")  # noqa: S311
         while not self.is_told_to_stop:
-            queue = draw.choice(queues)
+            queue = self._draw.choice(queues)
             ways = [self._one_by_one]
             if queue != _REFUSING:
                 ways += [self._stream, self._batch]
-            await draw.choice(ways)(queue)
-            await asyncio.sleep(pause_s * draw.random() * 2)
+            await self._draw.choice(ways)(queue)
+            await asyncio.sleep(pause_s * self._draw.random() * 2)
 
     async def _one_by_one(self, queue: str) -> None:
         for _ in range(10):
-            first = self._attempt(queue, 1)
+            kind = self._draw.choice(list(Kind))
+            delay_s = self._draw.random() * _DELAY_S if kind is Kind.DELAYED else 0.0
+            first = self._attempt(queue, 1, kind, delay_s)
             body = Body(self._name, first, queue).pack()
+            options = self._options(kind, first, queue, delay_s)
             try:
-                await self._client.send(_where(queue), body)
+                await self._client.send(_where(queue), body, options)
             except RefusedError as exc:
                 error = type(exc).__name__
                 self._notes.add(
@@ -70,6 +76,17 @@ class Sender:
                 await asyncio.sleep(0.02)
             else:
                 self._confirmed(first, 1)
+
+    def _options(self, kind: Kind, number: int, queue: str, delay_s: float) -> bytes:
+        match kind:
+            case Kind.NAMED:
+                return pack_options(message_id=f"{self._name} {number}")
+            case Kind.DELAYED:
+                return pack_options(delay=delay_s)
+            case Kind.KEYED:
+                return pack_options(key=f"{self._name} {queue}")
+            case Kind.PLAIN:
+                return b""
 
     async def _stream(self, queue: str) -> None:
         """Wait for none, then for all."""
@@ -94,12 +111,15 @@ class Sender:
             return
         self._confirmed(first, _BATCH)
 
-    def _attempt(self, queue: str, count: int) -> int:
+    def _attempt(
+        self, queue: str, count: int, kind: Kind = Kind.PLAIN, delay_s: float = 0.0
+    ) -> int:
         first = self._next
         self._next += count
-        self._notes.add(
-            Attempt(self._name, first, count, queue, os.getpid(), time.monotonic_ns())
-        )
+        delay_ns = int(delay_s * 1e9)
+        what = queue, kind, delay_ns
+        now = time.monotonic_ns()
+        self._notes.add(Attempt(self._name, first, count, *what, os.getpid(), now))
         return first
 
     def _confirmed(self, first: int, count: int) -> None:

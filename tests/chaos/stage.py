@@ -58,20 +58,20 @@ max_messages = 300
 
 [[mule]]
 program = "tests.chaos.mules:line"
-stop_timeout_s = 2.0
+stop_timeout_s = {stop_s}
 
 [[mule]]
 program = "tests.chaos.mules:crowd"
-stop_timeout_s = 2.0
+stop_timeout_s = {stop_s}
 
 [[mule]]
 program = "tests.chaos.mules:hasty"
-stop_timeout_s = 2.0
+stop_timeout_s = {stop_s}
 credit = 20
 
 [[mule]]
 program = "tests.chaos.mules:blunt"
-stop_timeout_s = 2.0
+stop_timeout_s = {stop_s}
 
 [[farm]]
 name = "line"
@@ -138,6 +138,7 @@ class Stage:
             _SETTINGS.format(
                 directory=self.directory,
                 root=_ROOT,
+                stop_s=5.0 * _SLOWNESS,
                 state_dir=f'state_dir = "{self.state_dir}"' if is_durable else "",
                 queue=_QUEUE.format(durability=durability),
             )

@@ -11,6 +11,7 @@ from tests.chaos.history import (
     Confirm,
     Entry,
     History,
+    Kind,
     Refuse,
     Report,
     Settle,
@@ -35,14 +36,29 @@ class Story:
     overlapping: set[int] = field(default_factory=set)
     now: int = 0
 
-    def attempted(self, first: int, count: int = 1, sender: str = "a") -> "Story":
-        self.entries.append(
-            Attempt(sender, first, count, QUEUE, SENDER_PID, self._tick())
-        )
+    def attempted(
+        self,
+        first: int,
+        count: int = 1,
+        sender: str = "a",
+        *,
+        kind: Kind = Kind.PLAIN,
+        delay_ns: int = 0,
+    ) -> "Story":
+        what = QUEUE, kind, delay_ns, SENDER_PID
+        self.entries.append(Attempt(sender, first, count, *what, self._tick()))
         return self
 
-    def sent(self, first: int, count: int = 1, sender: str = "a") -> "Story":
-        self.attempted(first, count, sender)
+    def sent(
+        self,
+        first: int,
+        count: int = 1,
+        sender: str = "a",
+        *,
+        kind: Kind = Kind.PLAIN,
+        delay_ns: int = 0,
+    ) -> "Story":
+        self.attempted(first, count, sender, kind=kind, delay_ns=delay_ns)
         self.entries.append(Confirm(sender, first, count, self._tick()))
         return self
 
@@ -245,6 +261,48 @@ def test_what_was_finished_long_before_the_master_died_stays_finished() -> None:
     story.done(1, attempt=2, pid=OTHER).done(2, attempt=2, pid=OTHER)
 
     assert story.report().duplicated == [("a", 1)]
+
+
+def test_a_message_with_an_id_of_its_sender_has_no_copy_whatever_died() -> None:
+    story = Story().attempted(1, kind=Kind.NAMED).master_died().done(1)
+
+    assert story.taken(1, number=51).report().breaches == {"duplicated": 1}
+
+
+def test_a_message_with_an_id_of_its_sender_is_known_to_a_later_master() -> None:
+    story = Story().attempted(1, kind=Kind.NAMED).master_died()
+    story.entries.append(Refuse("a", 1, 1, "QueueFullError", story._tick()))
+
+    assert story.done(1).report().breaches == {"revived": 1}
+
+
+def test_a_delayed_message_is_not_taken_before_its_time() -> None:
+    story = Story().sent(1, kind=Kind.DELAYED, delay_ns=10**9)
+    early = replace(story, entries=[*story.entries]).done(1)
+    story.now += 10**9
+
+    assert early.report().breaches == {"early": 1}
+    assert not story.done(1).report().breaches
+
+
+def test_a_delayed_message_has_no_place_in_the_order() -> None:
+    story = Story().sent(1, kind=Kind.DELAYED).sent(2).done(2).done(1)
+
+    assert not story.report().breaches
+
+
+def test_a_message_waits_until_the_one_before_with_its_key_is_finished() -> None:
+    story = Story().sent(1, kind=Kind.KEYED).sent(2, kind=Kind.KEYED).taken(1)
+    overtaking = replace(story, entries=[*story.entries]).done(2).settled(1)
+
+    assert overtaking.report().breaches == {"overtaken": 1}
+    assert not story.settled(1).done(2).report().breaches
+
+
+def test_a_message_whose_fate_is_not_known_holds_nobody_up() -> None:
+    story = Story().attempted(1, kind=Kind.KEYED).sent(2, kind=Kind.KEYED)
+
+    assert not story.done(2).done(1).report().breaches
 
 
 def test_what_was_never_sent_is_unexpected() -> None:

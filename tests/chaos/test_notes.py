@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.chaos.history import Attempt, Confirm, Entry, Refuse, Settle, Take
+from tests.chaos.history import Attempt, Confirm, Entry, Kind, Refuse, Settle, Take
 from tests.chaos.notes import Body, Notes, parse, read, to_line
 
 ENTRIES: list[Entry] = [
-    Attempt("a", 1, 40, "farm:line", 77, 10**15),
+    Attempt("a", 1, 40, "farm:line", Kind.NAMED, 0, 77, 10**15),
     Confirm("a", 1, 40, 5),
     Refuse("b", 3, 1, "QueueFullError", 6),
     Take("a", 2, "mule", 900, 3, 78, 1, is_intact=True, at=7),

@@ -27,6 +27,8 @@ CASES: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
     "reorder": ("reordered", _CALM),
     "revive": ("revived", _CALM),
     "garble": ("unexpected", _CALM),
+    "hurry": ("early", _CALM),
+    "ignore-keys": ("overtaken", _CALM),
     "confirm-early": ("lost", (*_MASTER_KILLS, "--life", 0.5, 1)),
     "forget-attempts": ("duplicated", (*_MASTER_KILLS, "--life", 0.5, 1)),
     "forget-acks": ("duplicated", (*_MASTER_KILLS, "--life", 4, 5)),

@@ -60,8 +60,8 @@ class Sender:
             await asyncio.sleep(pause_s * self._draw.random() * 2)
 
     async def _one_by_one(self, queue: str) -> None:
+        kind = self._draw.choice(list(Kind))
         for _ in range(10):
-            kind = self._draw.choice(list(Kind))
             delay_s = self._draw.random() * _DELAY_S if kind is Kind.DELAYED else 0.0
             first = self._attempt(queue, 1, kind, delay_s)
             body = Body(self._name, first, queue).pack()

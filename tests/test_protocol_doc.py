@@ -16,7 +16,7 @@ from pymule import scoreboard
 from pymule.errors import WIRE_ERRORS, DrainingError, QueueFullError
 from pymule.master import clients, daemon
 from pymule.master.plan import Patience
-from pymule.sansio import options, session, signal_verbs, verbs
+from pymule.sansio import options, session, signal_verbs, submissions, verbs
 from pymule.sansio.batch import MAX_BATCH_COUNT, Batch, pack_bodies
 from pymule.sansio.frame import (
     DEFAULT_MAX_FRAME_BYTES,
@@ -38,6 +38,7 @@ from pymule.sansio.verbs import (
     Verb,
     Welcome,
 )
+from pymule.settings import Settings
 
 TEXT: Final = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
 
@@ -200,10 +201,14 @@ def test_the_limits_of_the_daemon_are_those_of_the_code() -> None:
         f"{patience.frame_s:g} s",
         f"{patience.stall_s:g} s",
         f"{DEFAULT_MAX_FRAME_BYTES:,}",
+        f"{session._CALL_MAX_BYTES:,}",
         f"{daemon._WINDOW_COUNT:,}",
         f"{daemon._WINDOW_BYTES:,}",
         f"{clients._REMEMBERED_CLIENTS:,}",
+        f"{submissions._MAX_PIECES:,}",
+        f"{clients._REMEMBERED_BATCHES:,}",
         f"{clients._REMEMBERED_S:g} s",
+        f"{Settings.model_fields['max_clients'].default:,}",
     ]
 
 

@@ -12,6 +12,7 @@ from pymule.errors import NotAllowedError, ProtocolError, RemoteProtocolError
 from pymule.master.clients import ClientPeer, Clients
 from pymule.master.control import Control
 from pymule.master.door import Door
+from pymule.master.hangups import Hangups
 from pymule.master.listener import Credentials
 from pymule.master.locks import Locks
 from pymule.master.logs import log
@@ -91,8 +92,9 @@ class Connections:
         # By process, because one that is held back could connect once more.
         self._pace: Pace[int] = Pace()
         self._crowd: Crowd[Connection] = Crowd(plan().transit_bytes)
-        # Those that are held back for the crowd.
-        self._held: dict[Connection, None] = {}
+        # Those that are held back for the crowd, and their descriptors.
+        self._held: dict[Connection, int] = {}
+        self._hangups = Hangups(loop)
         self._is_relief_due = False
         clients.on_turn = self._look_for_relief
 
@@ -213,7 +215,9 @@ class Connections:
             connection, weight, peer.window.bytes, self._clients.waiting_bytes
         ):
             connection.hold(_CROWD)
-            self._held[connection] = None
+            if connection.is_held:
+                self._held[connection] = fd = peer.socket.fileno()
+                self._hangups.watch(fd, connection.abort)
 
     def _look_for_relief(self) -> None:
         """Let those go on that are held back, in the next turn, if they can."""
@@ -228,7 +232,8 @@ class Connections:
     def _relieve(self) -> None:
         self._is_relief_due = False
         held, self._held = self._held, {}
-        for connection in held:
+        for connection, fd in held.items():
+            self._hangups.forget(fd)
             connection.release(_CROWD)
 
     def data_received(self, connection: Connection, peer: ClientPeer) -> None:
@@ -263,7 +268,7 @@ class Connections:
         self._clients.remove(peer)
         self._door.left(peer.credentials)
         self._crowd.forget(connection)
-        self._held.pop(connection, None)
+        self._hangups.forget(self._held.pop(connection, -1))
         if isinstance(reason, ProtocolError):
             log(
                 _LOGGER,

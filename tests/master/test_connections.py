@@ -183,6 +183,23 @@ async def test_who_has_too_much_in_transit_is_not_read_until_there_is_room(
     assert not master.connections._held
 
 
+async def test_who_is_not_read_and_leaves_is_seen_to_leave(yard: Yard) -> None:
+    queues = {"mule": a_queue(1, refuses=False)}
+    plan = replace(a_plan(queues=queues), transit_bytes=100_000)
+    master = await yard.open(plan)
+    heavy, light = await yard.greeted("heavy"), await yard.greeted("light")
+    await heavy.submit(0, *[bytes(1000)] * 60)
+    await wait_until(lambda: master.connections._held, within=LONG)
+    await heavy.say(Call(1, {"method": "ping"}))
+
+    heavy.close()
+    await wait_until(lambda: len(master.clients.peers) == 1, within=LONG)
+
+    assert not master.connections._held
+    assert master.clients.waiting_bytes == 0
+    assert (await light.call("ping")).kind == 0
+
+
 async def test_half_frames_that_find_no_room_end_their_connections(
     yard: Yard,
 ) -> None:

@@ -2,10 +2,12 @@
 
 ``python -m tests.attacks [--seconds S] [--rounds N] [--clients N] [NAME ...]``
 
-A table: memory of the master at its highest (VmHWM), and which part of its rate another
-client keeps: the median over the rounds, each of which has a phase without the attack
-and one with it, in one run. The rate is that of confirmed sends, one after the other.
-Attackers are niced, because they run on the same cores.
+One line of JSON for each: memory of the master at its highest (VmHWM), and which part
+of its rate another client keeps: the median over the rounds, each of which has a phase
+without the attack and one with it, in one run. The rate is that of confirmed sends, one
+after the other. Attackers are niced, because they run on the same cores. ``kept_cpu``
+is the same by the processor time of the master, so that other load on the machine does
+not matter: how much of its time is left for the other client.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -78,14 +81,21 @@ def vm_hwm(pid: int) -> int:
     raise AssertionError("the kernel tells VmHWM")
 
 
-def rate(client: Client, seconds: float) -> float:
-    """Return confirmed sends a second, one after the other."""
-    count, start = 0, time.perf_counter()
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rate(client: Client, seconds: float, pid: int) -> tuple[float, float]:
+    """Return confirmed sends in a second, and in one of the master's time."""
+    count, start, used = 0, time.perf_counter(), cpu_s(pid)
     while time.perf_counter() < start + seconds:
         for _ in range(20):
             client.farm_msg("quiet", b"x" * 128)
         count += 20
-    return count / (time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return count / seconds, count / max(cpu_s(pid) - used, 0.01)
 
 
 def command_s(daemon: Daemon, *words: str) -> float:
@@ -103,6 +113,8 @@ def command_s(daemon: Daemon, *words: str) -> float:
 
 def _run(name: str, path: str, stop: Event, count: int) -> None:
     os.nice(19)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ATTACKS[name](path, stop, count)
 
 
@@ -121,34 +133,37 @@ async def attack(name: str, args: argparse.Namespace) -> dict[str, object]:
 
 
 def _measured(daemon: Daemon, name: str, args: argparse.Namespace) -> dict[str, object]:
-    ratios, rates, status = [], [], []
+    ratios, shares, rates, status = [], [], [], []
+    pid = daemon.process.pid
     with Client(daemon.socket, name="victim") as client:
-        rate(client, 0.5)
-        before = vm_hwm(daemon.process.pid)
+        rate(client, 0.5, pid)
+        before = vm_hwm(pid)
         for _ in range(args.rounds):
-            calm = rate(client, args.seconds)
+            calm, calm_cpu = rate(client, args.seconds, pid)
             stop = multiprocessing.Event()
             attacker = multiprocessing.Process(
                 target=_run, args=(name, str(daemon.socket), stop, args.clients)
             )
             attacker.start()
             time.sleep(args.seconds / 2)
-            under = rate(client, args.seconds)
+            under, under_cpu = rate(client, args.seconds, pid)
             status.append(command_s(daemon, "status"))
             stop.set()
             attacker.join(5)
             attacker.kill()
             attacker.join()
             ratios.append(under / calm)
+            shares.append(under_cpu / calm_cpu)
             rates.append(calm)
             time.sleep(0.3)
-    after = vm_hwm(daemon.process.pid)
+    after = vm_hwm(pid)
     stop_s = command_s(daemon, "stop", "--now")
     return {
         "attack": name,
         "calm_rate": round(statistics.median(rates)),
         "kept": round(statistics.median(ratios), 2),
         "kept_min": round(min(ratios), 2),
+        "kept_cpu": round(statistics.median(shares), 2),
         "status_s": round(max(status), 2),
         "status_failed": sum(s < 0 for s in status),
         "stop_ok": stop_s >= 0 or daemon.has_ended(),

@@ -301,6 +301,40 @@ async def test_with_no_descriptor_at_all_the_master_waits_and_recovers(
     await daemon.noted("did", "later")
 
 
+LIMITED: Final = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300))
+os.execv(sys.executable, [sys.executable, "-m", "pymule.cli.pymuled", *sys.argv[1:]])
+"""
+
+
+async def test_a_low_soft_limit_is_raised_and_a_low_hard_limit_is_told(
+    daemon: Daemon,
+) -> None:
+    daemon.program("work", WORK)
+    daemon.configure(CONFIG.replace("max_clients = 200", "max_clients = 1000"))
+    words = [sys.executable, "-c", LIMITED, "-c", str(daemon.config)]
+    master = subprocess.Popen(  # noqa: ASYNC220, S603  (our own interpreter)
+        words, env=daemon.environ, stderr=subprocess.PIPE
+    )
+    assert master.stderr is not None
+    try:
+        await wait_until(daemon.socket.exists, within=LONG)
+        async with daemon.client() as client:
+            await client.farm_msg("quiet", "works")
+        limits = resource.prlimit(master.pid, resource.RLIMIT_NOFILE)
+        await daemon.noted("did", "works")
+        master.send_signal(signal.SIGQUIT)
+        read = await asyncio.to_thread(master.stderr.read)
+    finally:
+        master.kill()
+        master.wait()
+        master.stderr.close()
+
+    assert limits == (300, 300)
+    assert b'"few descriptors", "nofile": 300' in read
+
+
 # Frames
 
 

@@ -1,6 +1,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ async def test_the_end_is_told_and_nothing_else(pairs: Pairs) -> None:
     gone: list[int] = []
     hangups = Hangups(asyncio.get_running_loop())
     for number, (ours, _) in enumerate(pairs):
-        hangups.watch(ours.fileno(), lambda number=number: gone.append(number))
+        hangups.watch(ours.fileno(), partial(gone.append, number))
 
     for _, theirs in pairs:
         theirs.send(b"unread")
@@ -62,7 +63,7 @@ async def test_nothing_is_open_when_nobody_is_watched(pairs: Pairs) -> None:
     before = descriptors()
     hangups = Hangups(asyncio.get_running_loop())
     ours = pairs[0][0]
-    hangups.watch(ours.fileno(), list)
+    hangups.watch(ours.fileno(), partial(print, "never"))
 
     closed = ours.fileno()
     ours.close()

@@ -54,6 +54,10 @@ def test_what_is_json_but_no_object_is_refused(data: bytes) -> None:
         read_json(data)
 
 
+def test_of_a_field_that_comes_twice_the_last_one_counts() -> None:
+    assert read_json(b'{"a": 1, "b": 2, "a": 3}') == {"a": 3, "b": 2}
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_what_json_cannot_say_is_not_written(number: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):

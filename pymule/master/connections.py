@@ -12,7 +12,7 @@ from pymule.errors import NotAllowedError, ProtocolError, RemoteProtocolError
 from pymule.master.clients import ClientPeer, Clients
 from pymule.master.control import Control
 from pymule.master.door import Door
-from pymule.master.hangups import Hangups
+from pymule.master.fairness import Fairness
 from pymule.master.listener import Credentials
 from pymule.master.locks import Locks
 from pymule.master.logs import log
@@ -20,8 +20,7 @@ from pymule.master.plan import Plan
 from pymule.master.roles import UserRole
 from pymule.master.signals import Signals, peer_receiver, send_error
 from pymule.master.ticker import Deadline, Ticker
-from pymule.sansio.crowd import Crowd
-from pymule.sansio.pace import Pace
+from pymule.sansio.pace import DEAR, MUCH
 from pymule.sansio.session import Role, Session
 from pymule.sansio.verbs import Call, Close, Handled, Hello, Listen, Submit, Verb
 
@@ -35,17 +34,10 @@ _STALL: Final = "stall"
 PATIENCE: Final = (_HELLO, _FRAME, _STALL)
 """The kinds of the deadlines of clients."""
 
-# Why a client is not read from.
-_REST: Final = "rest"
-_CROWD: Final = "crowd"
 # Verbs of one client in one turn; then the others have theirs.
 _MAX_VERBS: Final = 256
-# About what it takes to greet somebody.
-_GREETING_S: Final = 0.0005
 # So long somebody who connects too often waits for it; beyond that it is refused.
 _MAX_REST_S: Final = 1.0
-# What the master remembers of a batch that was accepted, in bytes.
-_ACCEPTED_BYTES: Final = 160
 
 
 class Connections:
@@ -89,22 +81,14 @@ class Connections:
         self._pump = pump
         self._own = own
         self._door = Door(plan, own)
-        # By process, because one that is held back could connect once more.
-        self._pace: Pace[int] = Pace()
-        self._crowd: Crowd[Connection] = Crowd(plan().transit_bytes)
-        # Those that are held back for the crowd, and their descriptors.
-        self._held: dict[Connection, int] = {}
-        self._hangups = Hangups(loop)
-        self._is_relief_due = False
-        clients.on_turn = self._look_for_relief
+        self._fairness = Fairness(loop, clients, plan().transit_bytes)
 
     def accepted(self, sock: socket.socket, credentials: Credentials) -> None:
         """Somebody connected; let in who may."""
         if self._plan().access.role_of(credentials) is UserRole.NOBODY:
             self._clients.refuse(sock, credentials)
             return
-        now = time.monotonic()
-        rest = self._pace.rest_of(credentials.pid, now)
+        rest = self._fairness.rest_of(credentials.pid)
         if rest > _MAX_REST_S:
             self._door.refuse(
                 sock,
@@ -115,13 +99,8 @@ class Connections:
         if not self._door.admits(sock, credentials):
             return
         peer = self._clients.add(sock, credentials)
-        self._clients.turns += 1
-        rest = self._pace.worked(
-            credentials.pid, self._clients.turns, _GREETING_S, now, is_dear=True
-        )
-        self._ticker.arm(
-            (_HELLO, peer.number), now + rest + self._plan().patience.hello_s
-        )
+        rest = self._fairness.greets(credentials.pid)
+        self._arm(_HELLO, peer, later=rest)
         self._own(self._attach(peer, rest))
 
     async def _attach(self, peer: ClientPeer, rest: float) -> None:
@@ -155,86 +134,50 @@ class Connections:
         # Not as it was when it connected: a reload may have changed it.
         peer.role = self._plan().access.role_of(peer.credentials)
         refused = peer.refused
-        is_dear = connection.session.has_more
-        for verb in verbs:
-            match verb:
-                case Submit():
-                    self._clients.submit(peer, verb)
-                case Call():
-                    is_dear |= self._called(connection, peer, verb)
-                case Hello():
-                    self._ticker.disarm((_HELLO, peer.number))
-                    self._clients.greet(peer, verb)
-                case Close():
-                    connection.close()
-                case Listen():
-                    self._signals.listened(peer_receiver(peer.number), verb)
-                case Handled():
-                    self._signals.handled(peer_receiver(peer.number), verb)
-                case _:
-                    raise RemoteProtocolError(f"{verb.opcode.name} from a client")
+        rests = [self._act(connection, peer, verb) for verb in verbs]
         self._pump()
-        is_dear |= peer.refused > refused
-        self._rest(connection, peer, is_dear=is_dear)
-        self._weigh(connection, peer)
+        rest = DEAR if DEAR in rests or peer.refused > refused else 0.0
+        if not rest and connection.session.has_more:
+            # A flood of messages, or of frames that do nothing.
+            rest = MUCH if 2 * rests.count(MUCH) > len(rests) else DEAR
+        self._fairness.worked(connection, peer, rest)
+        self._fairness.weigh(connection, peer)
 
-    def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> bool:
-        """Answer *call*; return whether that served nobody else."""
+    def _act(self, connection: Connection, peer: ClientPeer, verb: Verb) -> float:
+        """Act on *verb*; return the rest after it, if more came than is taken."""
+        match verb:
+            case Submit():
+                self._clients.submit(peer, verb)
+                return MUCH
+            case Call():
+                return self._called(connection, peer, verb)
+            case Hello():
+                self._ticker.disarm((_HELLO, peer.number))
+                self._clients.greet(peer, verb)
+            case Close():
+                connection.close()
+            case Listen():
+                self._signals.listened(peer_receiver(peer.number), verb)
+            case Handled():
+                self._signals.handled(peer_receiver(peer.number), verb)
+            case _:
+                raise RemoteProtocolError(f"{verb.opcode.name} from a client")
+        return 0.0
+
+    def _called(self, connection: Connection, peer: ClientPeer, call: Call) -> float:
+        """Answer *call*; return the rest after it."""
         try:
             self._clients.check_role(peer, str(call.value.get("method")))
         except NotAllowedError as exc:
             send_error(call, exc, connection)
-            return True
+            return DEAR
         receiver, pid = peer_receiver(peer.number), peer.credentials.pid
         if self._locks.call(peer, call):
-            return False
+            return 0.0
         if self._signals.call(call, receiver, connection, lambda: self._owner_of(pid)):
-            return False
+            return 0.0
         self._control.call(call, peer.credentials, connection)
-        return True
-
-    def _rest(self, connection: Connection, peer: ClientPeer, *, is_dear: bool) -> None:
-        """Go on with what a client has said at the next turn, or after a rest."""
-        now = time.monotonic()
-        rest = self._pace.worked(
-            peer.credentials.pid,
-            self._clients.turns,
-            now - connection.read_at,
-            now,
-            is_dear=is_dear,
-        )
-        if rest or connection.session.has_more:
-            connection.hold(_REST)
-            self._loop.call_later(rest, connection.release, _REST)
-
-    def _weigh(self, connection: Connection, peer: ClientPeer) -> None:
-        """Hold a client back that has too much in transit."""
-        weight = connection.session.buffered_bytes + connection.unsent_bytes
-        weight += len(peer.sender.log) * _ACCEPTED_BYTES
-        if self._crowd.is_too_heavy(
-            connection, weight, peer.window.bytes, self._clients.waiting_bytes
-        ):
-            connection.hold(_CROWD)
-            if connection.is_held:
-                self._held[connection] = fd = peer.socket.fileno()
-                self._hangups.watch(fd, connection.abort)
-
-    def _look_for_relief(self) -> None:
-        """Let those go on that are held back, in the next turn, if they can."""
-        if (
-            self._held
-            and not self._is_relief_due
-            and self._crowd.is_relieved(self._clients.waiting_bytes)
-        ):
-            self._is_relief_due = True
-            self._loop.call_soon(self._relieve)
-
-    def _relieve(self) -> None:
-        self._is_relief_due = False
-        held, self._held = self._held, {}
-        for connection, fd in held.items():
-            self._hangups.forget(fd)
-            connection.release(_CROWD)
+        return DEAR
 
     def data_received(self, connection: Connection, peer: ClientPeer) -> None:
         """Bytes came: whoever owes the rest of a frame has some time for it."""
@@ -245,7 +188,7 @@ class Connections:
         else:
             if key not in self._ticker:
                 self._arm(_FRAME, peer)
-            self._weigh(connection, peer)
+            self._fairness.weigh(connection, peer)
 
     def stalled(self, peer: ClientPeer, *, is_stalled: bool) -> None:
         """A client stopped reading, or reads again."""
@@ -254,7 +197,7 @@ class Connections:
         else:
             self._ticker.disarm((_STALL, peer.number))
             if peer.connection is not None:
-                self._weigh(peer.connection, peer)
+                self._fairness.weigh(peer.connection, peer)
 
     def connection_lost(
         self, connection: Connection, peer: ClientPeer, reason: Exception | None
@@ -267,9 +210,10 @@ class Connections:
         self._locks.peer_gone(peer)
         self._clients.remove(peer)
         self._door.left(peer.credentials)
-        self._crowd.forget(connection)
-        self._hangups.forget(self._held.pop(connection, -1))
+        self._fairness.left(connection)
         if isinstance(reason, ProtocolError):
+            # It may come again at once, to break the same rule.
+            self._fairness.worked(connection, peer, DEAR)
             log(
                 _LOGGER,
                 logging.WARNING,
@@ -289,9 +233,9 @@ class Connections:
             _STALL: (patience.stall_s, "nothing read"),
         }[kind]
 
-    def _arm(self, kind: str, peer: ClientPeer) -> None:
+    def _arm(self, kind: str, peer: ClientPeer, *, later: float = 0.0) -> None:
         seconds, _ = self._patience(kind)
-        self._ticker.arm((kind, peer.number), time.monotonic() + seconds)
+        self._ticker.arm((kind, peer.number), time.monotonic() + seconds + later)
 
     def due(self, kind: str, number: int) -> None:
         """A client is not waited for any longer."""
@@ -304,7 +248,7 @@ class Connections:
             self._clients.remove(peer)
             self._door.left(peer.credentials)
             return
-        if kind == _FRAME and peer.connection in self._held:
+        if kind == _FRAME and self._fairness.is_in_crowd(peer.connection):
             what = "no memory for what is in transit of all clients"
         elif kind == _FRAME and peer.connection.is_held:
             # It may have come, and is not read.

@@ -3,9 +3,10 @@
 Some work serves the one who asks and nobody else: to say how things are, to refuse what
 finds no room, to read thousands of tiny frames, to greet a process again and again. It
 is *dear*. Whoever causes dear work while others have work too is held back after it, so
-that all dear work together takes no more than a tenth of the master's time. Alone,
-nobody is held back; nor is the first question of anybody, so a command is always
-answered at once.
+that all dear work together takes a twentieth of the master's time. Messages
+that come faster than they are taken are *much* work: whoever sends them has as much of
+the time as all others. Alone, nobody is held back; nor is the first question of
+anybody, so a command is always answered at once.
 """
 
 from collections import OrderedDict
@@ -13,10 +14,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-__all__ = ("Pace",)
+__all__ = ("DEAR", "MUCH", "Pace")
 
-# Seconds of rest for each second of work.
-_REST: Final = 9.0
+DEAR: Final = 19.0
+"""Seconds of rest for each second of work that serves nobody else."""
+MUCH: Final = 1.0
+"""The same for messages that come faster than they are taken."""
+
 _MAX_REST_S: Final = 60.0
 # So long after somebody else had work, there may be more of it: a process with many
 # connections gives others a turn only when all of these had theirs.
@@ -46,7 +50,7 @@ class Pace(Generic[K]):
         self._records: OrderedDict[K, _Record] = OrderedDict()
 
     def worked(
-        self, key: K, turn: int, seconds: float, now: float, *, is_dear: bool
+        self, key: K, turn: int, seconds: float, now: float, rest: float = 0.0
     ) -> float:
         """Note work; return for how many seconds *key* is to be held back.
 
@@ -55,23 +59,23 @@ class Pace(Generic[K]):
             turn: Number of this turn of work; those of others are counted in between.
             seconds: What it took.
             now: Monotonic seconds.
-            is_dear: Whether it served nobody else.
+            rest: :data:`DEAR`, :data:`MUCH`, or nothing for ordinary work.
         """
         record = self._records.get(key)
         if record is None:
-            if is_dear:
+            if rest:
                 self._remember(key, turn)
             return 0.0
         if turn - record.turn > 1:
             record.company_until = now + _COMPANY_S
         record.turn = turn
         self._records.move_to_end(key)
-        if not is_dear or now >= record.company_until:
+        if not rest or now >= record.company_until:
             return 0.0
-        # They share the tenth, so that one that does little waits little.
+        # They share what all of them may have: one that does little waits little.
         others = sum(r.free_at > now for r in self._records.values() if r is not record)
-        rest = seconds * _REST * (1 + others)
-        record.free_at = min(max(record.free_at, now) + rest, now + _MAX_REST_S)
+        free_at = max(record.free_at, now) + seconds * rest * (1 + others)
+        record.free_at = min(free_at, now + _MAX_REST_S)
         return record.free_at - now
 
     def rest_of(self, key: K, now: float) -> float:

@@ -37,6 +37,10 @@ class Fairness:
         self._clients = clients
         # By process, because one that is held back could connect once more.
         self._pace: Pace[int] = Pace()
+        # The same for floods of messages. Mules that work on them are no company then:
+        # a flood that nobody else is held up by may be as fast as it can.
+        self._floods: Pace[int] = Pace()
+        self._client_turns = 0
         self._crowd: Crowd[Connection] = Crowd(transit_bytes)
         # Those that are held back for the crowd, and their descriptors.
         self._held: dict[Connection, int] = {}
@@ -62,13 +66,13 @@ class Fairness:
             peer: The client.
             rest: In seconds for each second of the work that was done just now.
         """
-        now = time.monotonic()
-        seconds = self._pace.worked(
-            peer.credentials.pid,
-            self._clients.turns,
-            now - connection.read_at,
-            now,
-            rest,
+        self._client_turns += 1
+        pid, now = peer.credentials.pid, time.monotonic()
+        took = now - connection.read_at
+        dear, much = (rest, 0.0) if rest == DEAR else (0.0, rest)
+        seconds = max(
+            self._pace.worked(pid, self._clients.turns, took, now, dear),
+            self._floods.worked(pid, self._client_turns, took, now, much),
         )
         if seconds or connection.session.has_more:
             connection.hold(_REST)

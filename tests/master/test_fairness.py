@@ -4,6 +4,8 @@ import os
 import time
 from dataclasses import replace
 
+import pytest
+
 from pymule.errors import DrainingError
 from pymule.master.plan import Patience
 from pymule.sansio.batch import pack_bodies
@@ -143,18 +145,22 @@ async def test_a_newcomer_that_is_kept_waiting_leaves_nothing_behind(
     assert await waiting.ended() == []
 
 
-async def test_who_sends_faster_than_is_taken_rests_less_than_who_says_nothing(
-    yard: Yard,
+@pytest.mark.parametrize("has_company", [False, True])
+async def test_a_flood_of_messages_rests_where_other_clients_have_work(
+    yard: Yard, *, has_company: bool
 ) -> None:
     master = await yard.open(a_plan())
     guest = await yard.greeted("flood")
-    record = master.connections._fairness._pace._records[os.getpid()]
+    fairness = master.connections._fairness
     submit = Submit(1, 1, 1, "mule", b"", pack_bodies([b""]))
-    flood = [replace(submit, sequence=n) for n in range(1, 700)]
-    master.clients.turns += 10
 
-    await guest.say(*flood)
-    await guest.confirmed(699)
+    for first in (1, 1000):
+        await guest.say(*(replace(submit, sequence=first + n) for n in range(300)))
+        await guest.confirmed(300)
+        # As if another client or, else, a mule had had its turn.
+        fairness._client_turns += 10 * has_company
+        master.clients.turns += 10
 
-    assert record.free_at > 0
-    assert master.router.queues["mule"].count == 699
+    record = fairness._floods._records[os.getpid()]
+    assert (record.free_at > 0) == has_company
+    assert master.router.queues["mule"].count == 600

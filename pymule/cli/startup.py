@@ -1,8 +1,8 @@
 """From checked settings to a master that serves, and to the status it leaves.
 
-The order: descriptors, log, socket, then what the process has to be before its first
-mule (subreaper, limits, title), then the loop. Only this module of the commands loads
-the master, so that ``--check`` and ``--help`` do not wait for it.
+The order: descriptors, log, umask, socket, then what the process has to be before its
+first mule (subreaper, limits, title), then the loop. Only this module of the commands
+loads the master, so that ``--check`` and ``--help`` do not wait for it.
 """
 
 import asyncio
@@ -104,6 +104,7 @@ def _serve(
     *,
     is_uvloop: bool,
 ) -> ExitCode:
+    _may_read_its_own_files()
     with closing(_claim(settings)) as claim:
         become_subreaper()
         _allow_all_descriptors()
@@ -167,6 +168,14 @@ def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         loop.remove_signal_handler(signum)
         signal.signal(signum, signal.SIG_IGN)
+
+
+def _may_read_its_own_files() -> None:
+    """Leave the owner's part out of the umask.
+
+    The next start, and SQLite, could not open what was made without it.
+    """
+    os.umask(os.umask(0o077) & 0o077)
 
 
 def _allow_all_descriptors() -> None:

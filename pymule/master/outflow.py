@@ -75,7 +75,8 @@ class Outflow:
         """
         if plan.state_dir is None:
             return
-        window_s = max(q.keeping.dedupe_s for q in plan.queues.values())
+        # There is none where all mules are for signals.
+        window_s = max((q.keeping.dedupe_s for q in plan.queues.values()), default=0.0)
         journal = Journal(
             plan.state_dir,
             self.progressed,

@@ -59,8 +59,7 @@ class Outflow:
         self._ticker = ticker
         self._pump = pump
         self._on_failed = on_failed
-        # By mule: what waits until the journal has come to a mark. What is left of a
-        # mule that died is let go then, to nobody.
+        # By mule: what waits until the journal has come to a mark.
         self._held: dict[LinkId, deque[tuple[int, Run]]] = {}
         self._mark = 0
         self._written = 0
@@ -143,6 +142,8 @@ class Outflow:
 
     def run(self) -> None:
         """Act on what the router has decided since the last time."""
+        if self._held:
+            self._take_back()
         deliveries = self._router.deliveries(time.monotonic())
         facts = self._router.take_facts()
         if facts and self.journal is not None:
@@ -168,6 +169,21 @@ class Outflow:
         if progress.refused and progress.error is not None:
             self._router.not_stored(progress.refused, progress.error)
         self._pump()
+
+    def _take_back(self) -> None:
+        """Let others have what is held for a mule that takes nothing more.
+
+        It would be told to drain, and be given messages after that; and while the disk
+        is full it would be waited for, until it is killed.
+        """
+        for link in list(self._held):
+            found = self._router.links.get(link)
+            if found is None:
+                # What it had came back with the news of its death.
+                del self._held[link]
+            elif found.is_draining:
+                for _, run in self._held.pop(link):
+                    self._router.give_back(link, run.first_id, run.count)
 
     def _release(self) -> None:
         for link, held in list(self._held.items()):

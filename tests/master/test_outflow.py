@@ -147,6 +147,33 @@ async def test_progress_of_other_facts_releases_nothing(yard: Yard) -> None:
     assert yard.van.brought == []
 
 
+async def test_what_is_held_for_a_mule_that_drains_goes_to_another(yard: Yard) -> None:
+    first = yard.link(1, "kept", "brief", credit=2)
+    yard.kept(b"a")
+    yard.submit("brief", b"b")
+    yard.link(2, "kept", "brief", credit=2)
+
+    yard.desk.router.drain_link(first)
+    yard.pump()
+    yard.written()
+
+    assert yard.van.brought == [(2, b"a", 1), (2, b"b", 1)]
+    assert yard.desk.router.is_idle(first)
+
+
+async def test_what_is_held_for_a_mule_that_died_goes_to_another(yard: Yard) -> None:
+    first = yard.link(1, "kept")
+    yard.kept(b"a")
+    yard.link(2, "kept")
+
+    losses = yard.desk.gone(first)
+    yard.pump()
+    yard.written()
+
+    assert (losses.untouched, losses.in_hand) == (1, [])
+    assert yard.van.brought == [(2, b"a", 1)]
+
+
 # Answers
 
 

@@ -206,23 +206,26 @@ class Clients:
             RemoteProtocolError: The batch is malformed.
         """
         batch = Batch.received(submit.count, submit.payload)
+        target, asked = _read(submit)
         sender = peer.sender
         sender.log.forget_below(submit.floor)
-        try:
-            self.check_role(peer, SUBMIT)
-            target, asked = self._check(submit)
-        except RefusedError as exc:
-            self.answer((sender.number, submit.sequence, submit.count, exc))
-            return
-        if is_function(target):
-            self.on_function(target)
-        peer.window.check(submit.sequence, target)
+        refusal = self._refusal(peer)
+        if refusal is None:
+            if is_function(target):
+                self.on_function(target)
+            peer.window.check(submit.sequence, target)
         now = time.monotonic()
         for piece in sender.log.split(submit.sequence, submit.count):
             if piece.is_pending:
                 continue
             if piece.first_id is not None:
                 self._confirm(peer, piece.sequence, piece.count, piece.first_id)
+                continue
+            if refusal is not None:
+                # Only now: what was taken before is not refused after all.
+                answer = sender.number, piece.sequence, piece.count, refusal
+                self._router.answer(target, answer)
+                self.take_answers()
                 continue
             part = batch
             if piece.count != batch.count:
@@ -240,6 +243,14 @@ class Clients:
             )
             self.take_answers()
 
+    def _refusal(self, peer: ClientPeer) -> RefusedError | None:
+        """Return why nothing new is taken from *peer*, if that is so."""
+        try:
+            self.check_role(peer, SUBMIT)
+        except NotAllowedError as exc:
+            return exc
+        return DrainingError() if self.is_draining else None
+
     def check_role(self, peer: ClientPeer, act: str) -> None:
         """Check that a client may do *act*; log it when it may not.
 
@@ -252,15 +263,6 @@ class Clients:
             if count := self._denials.happened(time.monotonic()):
                 _log_not_allowed(peer, exc, count)
             raise
-
-    def _check(self, submit: Submit) -> tuple[str, MessageOptions]:
-        if self.is_draining:
-            raise DrainingError
-        asked = check_options(submit.options, submit.count)
-        try:
-            return str(Target.for_message(submit.target)), asked
-        except ValueError as exc:
-            raise RemoteProtocolError(str(exc)) from exc
 
     def take_answers(self) -> None:
         """Pass on what the router has for senders."""
@@ -363,6 +365,19 @@ class Clients:
                 count=count,
                 reason="no role: neither its user nor a group of it is named",
             )
+
+
+def _read(submit: Submit) -> tuple[str, MessageOptions]:
+    """Return where messages are to go, and what is asked for them.
+
+    Raises:
+        RemoteProtocolError: One of them makes no sense.
+    """
+    asked = check_options(submit.options, submit.count)
+    try:
+        return str(Target.for_message(submit.target)), asked
+    except ValueError as exc:
+        raise RemoteProtocolError(str(exc)) from exc
 
 
 def _log_not_allowed(peer: ClientPeer, error: NotAllowedError, count: int) -> None:

@@ -101,10 +101,12 @@ class Intake:
                 waiting.popleft()
 
     def refuse(self, parked: Parked, target: str, error: RefusedError) -> None:
-        """Tell the sender why not, behind what is being written for it."""
-        self._behind(target, parked.sender).append(
-            (parked.sender, parked.sequence, parked.count, error)
-        )
+        """Tell the sender why not."""
+        self.answer(target, (parked.sender, parked.sequence, parked.count, error))
+
+    def answer(self, target: str, answer: Answer) -> None:
+        """Answer at once, or behind what is being written for that sender."""
+        self._behind(target, answer[0]).append(answer)
 
     def _confirm(self, target: str, parked: Parked, count: int, first_id: int) -> None:
         """Tell the sender that they are there, behind what is being written for it."""

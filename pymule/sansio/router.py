@@ -154,6 +154,10 @@ class Router:
         """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
         self._intake.sender_gone(sender)
 
+    def answer(self, target: str, answer: Answer) -> None:
+        """Give *answer* when those to what its sender sent before are given."""
+        self._intake.answer(target, answer)
+
     def refuse_waiting(self, error: RefusedError) -> None:
         """Refuse, for *error*, all that waits for room anywhere."""
         for queue in self.queues.values():

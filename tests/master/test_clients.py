@@ -244,6 +244,27 @@ async def test_what_was_accepted_is_not_accepted_again_after_a_reconnect(
     assert yard.master.router.queues["mule"].count == 3
 
 
+async def test_what_was_accepted_is_not_refused_by_a_master_that_drains(
+    yard: Yard,
+) -> None:
+    program = "be_ready(); ask(); hear(Deliver); hear(Drain); rest()"
+    master = await yard.open_ready(a_plan(a_spec(1, program)))
+    guest = await yard.greeted("me")
+    await guest.submit(0, b"held", b"queued")
+    await guest.confirmed(2)
+    guest.close()
+    await wait_until(lambda: not master.clients.peers, within=LONG)
+    master.stop()
+    await wait_until(lambda: master.clients.is_draining)
+
+    again = await yard.greeted("me")
+    await again.submit(0, b"held", b"queued", b"late")
+
+    assert await again.confirmed(2) == [(0, 2, 1)]
+    refuse = await again.hear(Refuse)
+    assert (refuse.code, refuse.sequence, refuse.count) == (DrainingError.code, 2, 1)
+
+
 async def test_the_floor_lets_the_master_forget(yard: Yard) -> None:
     await yard.open(a_plan())
     guest = await yard.greeted("me")

@@ -629,3 +629,15 @@ def test_a_queue_that_may_keep_fewer_dead_letters_drops_the_oldest() -> None:
     desk.open("a", keeping=Keeping(Durability.DISK, dead_max_messages=1))
 
     assert desk.router.take_facts() == [DeadGone((1,))]
+
+
+def test_an_answer_from_elsewhere_keeps_the_order_of_those_of_its_sender() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    desk.submit("a", b"x")
+    error = DrainingError()
+
+    desk.router.answer("a", (1, 2, 1, error))
+    desk.router.answer("a", (2, 1, 1, error))
+
+    assert desk.router.take_answers() == [(2, 1, 1, error)]
+    assert desk.write() == [(1, 1, 1, 1), (1, 2, 1, error)]

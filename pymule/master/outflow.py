@@ -85,7 +85,8 @@ class Outflow:
         )
         with _all_kept():
             recovered = journal.open()
-            found = upkeep.recover(recovered, time.monotonic())
+            rules = plan.function.policy, plan.function.keeping
+            found = upkeep.recover(recovered, time.monotonic(), rules)
         log(
             _LOGGER,
             logging.INFO,

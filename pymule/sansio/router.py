@@ -42,11 +42,11 @@ from pymule.sansio.link import Lane, Link, LinkId
 from pymule.sansio.options import read_options
 from pymule.sansio.places import Places
 from pymule.sansio.queue import Keeping, Limits, Queue
-from pymule.sansio.record import Fact
+from pymule.sansio.record import Fact, SeenId
 from pymule.sansio.run import Hands, Parked, Run, SenderId
 from pymule.sansio.target import MessageId
 
-__all__ = ("Answer", "Losses", "Router")
+__all__ = ("Absent", "Answer", "Losses", "Router")
 
 
 @dataclass(slots=True)
@@ -57,6 +57,14 @@ class Losses:
     dead: list[MessageId] = field(default_factory=list)
     untouched: int = 0
     done: int = 0
+
+
+@dataclass(slots=True)
+class Absent:
+    """What a journal knows of a queue without messages that is not open."""
+
+    is_paused: bool = False
+    seen: list[SeenId] = field(default_factory=list)
 
 
 class Router:
@@ -70,6 +78,8 @@ class Router:
     def __init__(self, next_id: int = 1, next_row: int = 1) -> None:
         self.queues: dict[str, Queue] = {}
         self.links: dict[LinkId, Link] = {}
+        # By name: queues of functions are opened by their mules, later.
+        self.absent: dict[str, Absent] = {}
         # Acks, nacks and returns of what was not leased to that link.
         self.late_count = 0
         self.next_id = next_id
@@ -97,6 +107,8 @@ class Router:
         if queue is None:
             queue = Queue(name, limits, policy, keeping, self.ledger)
             self.queues[name] = queue
+            if name in self.absent:
+                _remind(queue, self.absent.pop(name))
             return queue
         queue.change(limits, policy, keeping)
         queue.is_closed = False
@@ -418,6 +430,12 @@ class Router:
             if queue.is_paused:
                 # Its name may come back, and is not paused then.
                 self.ledger.paused(queue.name, is_paused=False)
+
+
+def _remind(queue: Queue, absent: Absent) -> None:
+    queue.is_paused = absent.is_paused
+    for one in absent.seen:
+        queue.seen.add(one.message_id, MessageId(one.id), one.at)
 
 
 _NOTHING_TAKEN: Final = Hands(0, frozenset())

@@ -3,18 +3,22 @@
 And what a new master does first: take back what a journal kept.
 """
 
+import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from pymule.errors import QueueFullError, UnknownTargetError
 from pymule.sansio.batch import Batch, pack_bodies
 from pymule.sansio.body import JsonObject
 from pymule.sansio.delivery import Bury, DeadLetter, DeadReason, DeliveryPolicy
-from pymule.sansio.options import read_options
+from pymule.sansio.functions import is_function
+from pymule.sansio.options import MAX_ATTEMPTS, read_options
 from pymule.sansio.queue import Keeping, Limits, Queue
 from pymule.sansio.record import Durability, Recovered, Share, Stored, StoredRow
-from pymule.sansio.router import Router
+from pymule.sansio.router import Absent, Router
 from pymule.sansio.run import Parked, Place, Run
 from pymule.sansio.target import MessageId
 
@@ -57,6 +61,7 @@ class Upkeep:
 
     def __init__(self, router: Router) -> None:
         self._router = router
+        self._functions = _NO_RULES
 
     def peek(self, name: str, limit: int, skip: int = 0) -> Iterator[Peeked]:
         """Iterate over messages that wait, in the order of delivery or nearly.
@@ -163,11 +168,23 @@ class Upkeep:
 
     # The start
 
-    def recover(self, recovered: Recovered, now: float) -> Recovery:
+    def recover(
+        self,
+        recovered: Recovered,
+        now: float,
+        functions: tuple[DeliveryPolicy, Keeping] | None = None,
+    ) -> Recovery:
         """Take back what a journal kept; the queues of the plan are open.
 
         A queue that is not, is opened and closed: its messages wait for its return.
+
+        Args:
+            recovered: What there is.
+            now: Monotonic seconds.
+            functions: The rules of those queues that mules will open.
         """
+        if functions is not None:
+            self._functions = functions
         router = self._router
         router.next_id = max(router.next_id, recovered.next_id)
         router.ledger.next_row = recovered.next_row
@@ -181,21 +198,30 @@ class Upkeep:
             router.places.hold_key(run)
         for run, due_at in found:
             self._go_on(run, due_at, recovery, now)
-        for seen in recovered.seen:
-            if seen.queue in router.queues:
-                ids = router.queues[seen.queue].seen
-                ids.add(seen.message_id, MessageId(seen.id), seen.at)
-        for name in recovered.paused & router.queues.keys():
-            router.queues[name].is_paused = True
+        self._remember(recovered)
         for queue in list(router.queues.values()):
             router.room_made(queue)
         return recovery
 
+    def _remember(self, recovered: Recovered) -> None:
+        queues, absent = self._router.queues, self._router.absent
+        for seen in recovered.seen:
+            if seen.queue in queues:
+                ids = queues[seen.queue].seen
+                ids.add(seen.message_id, MessageId(seen.id), seen.at)
+            else:
+                absent.setdefault(seen.queue, Absent()).seen.append(seen)
+        for name in recovered.paused:
+            if name in queues:
+                queues[name].is_paused = True
+            else:
+                absent.setdefault(name, Absent()).is_paused = True
+
     def _queue(self, name: str) -> Queue:
         queue = self._router.queues.get(name)
         if queue is None:
-            keeping = Keeping(Durability.DISK)
-            queue = self._router.open_queue(name, Limits(), DeliveryPolicy(), keeping)
+            rules = self._functions if is_function(name) else _NO_RULES
+            queue = self._router.open_queue(name, Limits(), *rules)
             queue.is_closed = True
         return queue
 
@@ -241,6 +267,13 @@ class Upkeep:
         is_due = due_at is None or due_at <= now
         places.enter(run, None if is_due else due_at)
 
+
+# Nobody knows those of a queue that was taken away, so nothing is given up by them: the
+# next plan that has the queue decides.
+_NO_RULES: Final = (
+    DeliveryPolicy(max_attempts=MAX_ATTEMPTS, max_crashes=MAX_ATTEMPTS),
+    Keeping(Durability.DISK, dead_max_messages=sys.maxsize, dedupe_s=math.inf),
+)
 
 _MASTER_DIED: JsonObject = {
     "type": "MasterDied",

@@ -313,10 +313,10 @@ def row_of(
     return StoredRow(stored, list(shares) or [Share(first_id, count)])
 
 
-def dead_one(number: int) -> DeadLetter:
+def dead_one(number: int, queue: str = "a") -> DeadLetter:
     return DeadLetter(
         id=MessageId(number),
-        queue="a",
+        queue=queue,
         body=b"",
         options=b"",
         attempts=1,
@@ -517,6 +517,47 @@ def test_messages_of_a_queue_that_is_no_more_wait_for_its_return() -> None:
     desk.open("b")
     desk.link(1, "b", credit=1)
     assert desk.sent() == [(1, [b"1"])]
+
+
+def test_nothing_is_given_up_by_the_rules_of_a_queue_that_nobody_knows() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    tried = Share(1, 1, attempts=60, errors=({"attempt": 60},))
+
+    found = recover(
+        desk,
+        row_of(1, 1, tried, queue="b"),
+        dead=[dead_one(number, "b") for number in range(100, 10_200)],
+    )
+
+    assert (found.queued, found.dead) == (1, 0)
+    assert len(desk.router.queues["b"].dead) == 10_100
+    assert desk.router.take_facts() == []
+
+
+def test_queues_of_functions_have_their_rules_before_a_mule_opens_them() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    spent = Share(1, 1, attempts=7, errors=({"attempt": 7},))
+    tried = Share(2, 1, attempts=6, errors=({"attempt": 6},))
+    rows = [
+        row_of(1, 1, spent, queue="func:m:f"),
+        row_of(2, 2, tried, queue="func:m:f"),
+    ]
+    rules = DeliveryPolicy(max_attempts=7), DURABLE
+
+    found = Upkeep(desk.router).recover(Recovered(rows=rows), 100.0, rules)
+
+    assert (found.queued, found.dead) == (1, 1)
+
+
+def test_a_queue_that_is_opened_later_is_paused_and_knows_its_ids() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    recover(desk, paused=frozenset({"b"}), seen=[SeenId("b", "m", 7, 90.0)])
+
+    desk.open("b")
+
+    assert desk.router.queues["b"].is_paused
+    assert desk.submit("b", b"x", message_id="m", now=100.0) == [(1, 1, 1, 7)]
+    assert desk.router.absent == {}
 
 
 def test_a_second_start_finds_what_the_first_one_did() -> None:

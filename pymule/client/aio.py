@@ -142,7 +142,7 @@ class Client(Sending, Locking):
         self._outbox.window_count = terms.window_count
         self._outbox.window_bytes = terms.window_bytes
         self._connection = connection
-        for submit in self._outbox.resend():
+        for submit in self._outbox.resend(terms.epoch):
             connection.send_bytes(submit.pack())
         connection.flush()
         self.on_greeted()
@@ -246,6 +246,7 @@ class Client(Sending, Locking):
         if connection is not self._connection:
             return
         self._connection = None
+        self._outbox.lost()
         self._calls.lost(text)
         if not self._is_closing:
             self._look_for_master()

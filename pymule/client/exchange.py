@@ -423,7 +423,7 @@ class Exchange:
         self._outbox.window_bytes = terms.window_bytes
         self._is_greeted = True
         wire.greeted_at = monotonic()
-        for submit in self._outbox.resend():
+        for submit in self._outbox.resend(terms.epoch):
             wire.send(submit.pack())
         self._wake()
 
@@ -432,6 +432,7 @@ class Exchange:
             return
         was_good = monotonic() - wire.greeted_at >= _GOOD_S
         self._wire = None
+        self._outbox.lost()
         self._questions.lost(str(reason))
         wire.close(str(reason) if isinstance(reason, ProtocolError) else None)
         self._failed(MasterUnavailableError(str(self.path), str(reason)))

@@ -122,6 +122,8 @@ class Terms:
     window_count: int
     window_bytes: int
     allow_pickle: bool = False
+    # Another one is another master, which knows nothing of what was sent before.
+    epoch: int = 0
 
     @classmethod
     def read(cls, welcome: JsonObject) -> Self:
@@ -137,7 +139,14 @@ class Terms:
                 "window_bytes": int(window_bytes),
             }:
                 allow_pickle = welcome.get("allow_pickle") is True
-                return cls(max_frame_bytes, window_count, window_bytes, allow_pickle)
+                epoch = welcome.get("epoch")
+                return cls(
+                    max_frame_bytes,
+                    window_count,
+                    window_bytes,
+                    allow_pickle,
+                    epoch if isinstance(epoch, int) else 0,
+                )
             case _:
                 raise RemoteProtocolError(f"WELCOME without limits: {welcome}")
 

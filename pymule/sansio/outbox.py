@@ -4,6 +4,9 @@ Messages for the same target with the same options are piled up; a pile is *seal
 into one SUBMIT with consecutive sequence numbers, and kept until every message in it
 was confirmed or refused, so that what has no answer can be sent again, under the same
 sequences, to the next master. It drops what it has already, by sequence.
+
+Another master than the one it was sent to first knows no sequences. What that one
+refuses is not refused but in doubt: the first may have taken it, and kept it on disk.
 """
 
 from bisect import bisect_right
@@ -11,7 +14,13 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from pymule.errors import RefusedError, RemoteProtocolError, error_from_wire
+from pymule.errors import (
+    ConnectionLostError,
+    PymuleError,
+    RefusedError,
+    RemoteProtocolError,
+    error_from_wire,
+)
 from pymule.sansio.batch import MAX_BATCH_COUNT, Batch, pack_bodies
 from pymule.sansio.verbs import Confirm, Refuse, Submit
 
@@ -45,8 +54,8 @@ class Ticket(Generic[WaiterT]):
         self.waiter = waiter
         # Runs of ids, in the order of the messages.
         self.ids: list[range] = []
-        # The first refusal, if there was one.
-        self.error: RefusedError | None = None
+        # The first refusal, if there was one, or that it is in doubt.
+        self.error: PymuleError | None = None
 
 
 class Pile(Generic[WaiterT]):
@@ -55,6 +64,8 @@ class Pile(Generic[WaiterT]):
     __slots__ = (
         "answered",
         "count",
+        "epoch",
+        "is_in_doubt",
         "messages",
         "options",
         "payload",
@@ -80,6 +91,9 @@ class Pile(Generic[WaiterT]):
         self.payload = b""
         # Messages with an answer; answers come in order.
         self.answered = 0
+        # Of the master that it was sent to last, and whether there was another before.
+        self.epoch: int | None = None
+        self.is_in_doubt = False
 
     @property
     def is_done(self) -> bool:
@@ -114,8 +128,10 @@ class Outbox(Generic[WaiterT]):
         self.window_count = window_count
         self.window_bytes = window_bytes
         # Refusals of messages for which nobody waited.
-        self.failures: list[RefusedError] = []
+        self.failures: list[PymuleError] = []
         self._failed_count = 0
+        # Of the master that takes what is sealed, while there is one.
+        self._epoch: int | None = None
         self._next_sequence = 1
         # Sealed piles in the order of their sequences. One that is done stays until
         # half of them are: each message of a sender with many keys is a pile of its
@@ -153,6 +169,7 @@ class Outbox(Generic[WaiterT]):
         """Give *pile* its sequences; return the verb that carries it."""
         pile.sequence = self._next_sequence
         pile.count = len(pile.messages)
+        pile.epoch = self._epoch
         if not (0 < pile.count <= MAX_BATCH_COUNT):
             raise AssertionError("a pile is sealed when it is full")
         pile.payload = pack_bodies(pile.messages)
@@ -164,9 +181,18 @@ class Outbox(Generic[WaiterT]):
         self._load[pile.target] = count + pile.count, size + pile.size
         return self._submit(pile)
 
-    def resend(self) -> list[Submit]:
-        """Return all that has no answer, for a new connection."""
-        return [self._submit(pile) for pile in self._in_flight if not pile.is_done]
+    def lost(self) -> None:
+        """There is no connection: what is sealed from now on is not sent yet."""
+        self._epoch = None
+
+    def resend(self, epoch: int = 0) -> list[Submit]:
+        """Return all that has no answer, for a connection to the master of *epoch*."""
+        self._epoch = epoch
+        piles = [pile for pile in self._in_flight if not pile.is_done]
+        for pile in piles:
+            pile.is_in_doubt |= pile.epoch not in (None, epoch)
+            pile.epoch = epoch
+        return [self._submit(pile) for pile in piles]
 
     def _submit(self, pile: Pile[WaiterT]) -> Submit:
         count, payload = pile.count - pile.answered, pile.payload
@@ -204,7 +230,7 @@ class Outbox(Generic[WaiterT]):
         Raises:
             RemoteProtocolError: Nothing like that was asked.
         """
-        shares, _ = self._answer(sequence, count)
+        shares, _, _ = self._answer(sequence, count)
         for ticket, offset, number in shares:
             start = first_id + offset
             ticket.ids.append(range(start, start + number))
@@ -218,18 +244,19 @@ class Outbox(Generic[WaiterT]):
         Raises:
             RemoteProtocolError: Nothing like that was asked.
         """
-        shares, unheard = self._answer(sequence, count)
+        shares, unheard, is_in_doubt = self._answer(sequence, count)
+        failure = _in_doubt(error, count) if is_in_doubt else error
         for ticket, _, number in shares:
             unheard -= number
-            ticket.error = ticket.error or error
+            ticket.error = ticket.error or failure
         if unheard:
             # Nobody waits for these; the next flush tells.
             self._failed_count += unheard
             if len(self.failures) < _MAX_FAILURES:
-                self.failures.append(error)
+                self.failures.append(failure)
         return _settled(shares)
 
-    def take_failure(self) -> RefusedError | None:
+    def take_failure(self) -> PymuleError | None:
         """Return why messages for which nobody waited were refused, once.
 
         That is the first reason, with a note if more than one message was refused.
@@ -253,11 +280,12 @@ class Outbox(Generic[WaiterT]):
 
     def _answer(
         self, sequence: int, count: int
-    ) -> tuple[list[tuple[Ticket[WaiterT], int, int]], int]:
+    ) -> tuple[list[tuple[Ticket[WaiterT], int, int]], int, bool]:
         """Take an answer, which may cover several piles.
 
-        Returns tickets, their offset in the answer and their share of it; and how many
-        messages had no answer before.
+        Returns tickets, their offset in the answer and their share of it; how many
+        messages had no answer before; and whether an earlier master may have taken
+        some.
         """
         end = sequence + count
         covered = 0
@@ -286,7 +314,7 @@ class Outbox(Generic[WaiterT]):
         news = 0
         for pile, high in parts:
             news += self._answer_pile(pile, high, sequence, shares)
-        return shares, news
+        return shares, news, any(pile.is_in_doubt for pile, _ in parts)
 
     def _answer_pile(
         self,
@@ -340,6 +368,16 @@ class Outbox(Generic[WaiterT]):
             return self._first
         at = bisect_right(self._in_flight, sequence, key=lambda pile: pile.sequence)
         return max(at - 1, 0)
+
+
+def _in_doubt(error: RefusedError, count: int) -> ConnectionLostError:
+    lost = ConnectionLostError(
+        "another master answers, and refuses what the last one may have taken:"
+        f" {error}",
+        unacked=count,
+    )
+    lost.__cause__ = error
+    return lost
 
 
 def _settled(

@@ -235,6 +235,23 @@ async def test_the_client_outlives_a_restart_of_the_master(
     assert master.bodies() == [b"a", b"b", b"c"]
 
 
+async def test_what_another_master_refuses_may_be_with_the_last_one(
+    master: FakeMaster, client: Client
+) -> None:
+    master.held.add("mule")
+    waiting = asyncio.create_task(client.mule_msg(b"a"))
+    await wait_until(lambda: master.submits)
+    await asyncio.to_thread(master.stop)
+    master.welcome["epoch"] = 2
+    master.held.clear()
+    master.refusals["mule"] = QueueFullError("mule", 1)
+
+    master.start()
+
+    with pytest.raises(ConnectionLostError, match="another master"):
+        await waiting
+
+
 async def test_a_close_by_the_master_is_a_lost_connection(
     master: FakeMaster, client: Client
 ) -> None:

@@ -135,6 +135,7 @@ def test_the_terms_are_read_from_welcome() -> None:
     assert Terms.read(dict(welcome)) == Terms(1, 2, 3)
     assert Terms.read({**welcome, "allow_pickle": True}).allow_pickle
     assert not Terms.read({**welcome, "allow_pickle": "yes"}).allow_pickle
+    assert Terms.read({**welcome, "epoch": 5}).epoch == 5
     with pytest.raises(RemoteProtocolError, match="without limits"):
         Terms.read({"max_frame_bytes": "1"})
 

@@ -353,6 +353,23 @@ def test_the_client_outlives_a_restart_of_the_master(
     assert master.bodies() == [b"a", b"b", b"c"]
 
 
+def test_what_another_master_refuses_may_be_with_the_last_one(
+    master: FakeMaster, client: Client
+) -> None:
+    master.held.add("mule")
+    waiting = Running(lambda: client.mule_msg(b"a"))
+    until(lambda: master.submits)
+    master.stop()
+    master.welcome["epoch"] = 2
+    master.held.clear()
+    master.refusals["mule"] = QueueFullError("mule", 1)
+
+    master.start()
+
+    with pytest.raises(ConnectionLostError, match="another master"):
+        waiting.finish()
+
+
 def test_a_good_connection_that_is_lost_is_replaced_at_once(
     master: FakeMaster, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,12 @@ from typing import Final
 
 import pytest
 
-from pymule.errors import DrainingError, QueueFullError, RemoteProtocolError
+from pymule.errors import (
+    ConnectionLostError,
+    DrainingError,
+    QueueFullError,
+    RemoteProtocolError,
+)
 from pymule.sansio.batch import Batch, pack_bodies
 from pymule.sansio.outbox import MESSAGE_COST, Outbox, Pile, Ticket
 from pymule.sansio.verbs import Confirm, Refuse, Submit
@@ -229,6 +234,47 @@ def test_what_was_refused_is_not_sent_again_with_its_pile() -> None:
 
     assert (again.sequence, bodies_of(again)) == (2, [b"yy", b"zzz"])
     assert outbox.confirmed(2, 2, 100) == [ticket]
+
+
+def test_what_another_master_refuses_is_in_doubt_if_it_was_sent_before() -> None:
+    outbox, sent, new = Outbox[str](), Ticket(2, "sent"), Ticket(1, "new")
+    outbox.resend(epoch=1)
+    outbox.seal(piled(b"x", b"y", ticket=sent))
+    outbox.lost()
+    outbox.seal(piled(b"z", ticket=new))
+    outbox.resend(epoch=2)
+
+    outbox.refused(1, 2, FULL)
+    outbox.refused(3, 1, FULL)
+
+    assert isinstance(sent.error, ConnectionLostError)
+    assert (sent.error.unacked, sent.error.__cause__) == (2, FULL)
+    assert new.error is FULL
+
+
+def test_what_the_same_master_refuses_after_a_while_is_refused() -> None:
+    outbox, ticket = Outbox[str](), Ticket(1, "me")
+    outbox.resend(epoch=1)
+    outbox.seal(piled(b"x", ticket=ticket))
+    outbox.lost()
+    outbox.resend(epoch=1)
+
+    outbox.refused(1, 1, FULL)
+
+    assert ticket.error is FULL
+
+
+def test_what_was_in_doubt_once_stays_so() -> None:
+    outbox = Outbox[str]()
+    outbox.resend(epoch=1)
+    pile = piled(b"x")
+    outbox.seal(pile)
+    outbox.resend(epoch=2)
+    outbox.resend(epoch=2)
+
+    outbox.refused(1, 1, FULL)
+
+    assert isinstance(outbox.take_failure(), ConnectionLostError)
 
 
 def test_an_answer_to_what_was_answered_changes_nothing() -> None:

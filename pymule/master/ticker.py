@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from pymule.sansio.wheel import TimerWheel
 
@@ -14,6 +15,9 @@ Deadline = tuple[str, int]
 """What is due: a kind, and the number of what it is about."""
 
 K = TypeVar("K")
+
+# A million messages may be due at the same time; others have their turn in between.
+_TURN_CALLS: Final = 500
 
 
 class Ticker(Generic[K]):
@@ -30,8 +34,9 @@ class Ticker(Generic[K]):
         self._loop = loop
         self._on_due = on_due
         self._wheel: TimerWheel[K] = TimerWheel()
-        # Due, and not yet called: more than one may come at a time.
-        self._due: dict[K, None] = {}
+        # Due, and not yet called: more than one may come at a time. An OrderedDict: the
+        # front of a dict costs a walk over all that left it.
+        self._due: OrderedDict[K, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -81,10 +86,11 @@ class Ticker(Generic[K]):
         self._timer = None
         self._due.update(dict.fromkeys(self._wheel.pop_due(time.monotonic())))
         try:
-            while self._due:
-                key = next(iter(self._due))
-                del self._due[key]
+            for _ in range(_TURN_CALLS):
+                if not self._due:
+                    break
+                key, _ = self._due.popitem(last=False)
                 self._on_due(key)
         finally:
-            # Also after a call that raised: those behind it have their turn.
+            # Also after a call that raised, and after many: those behind have theirs.
             self._set_timer()

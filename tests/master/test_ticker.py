@@ -156,3 +156,22 @@ async def test_a_closed_ticker_wakes_nobody() -> None:
 
     assert calls.wakes_up_in() is None
     assert "b" not in calls.ticker
+
+
+async def test_others_have_their_turn_among_many_that_are_due() -> None:
+    loop = asyncio.get_running_loop()
+    called: list[int] = []
+
+    def due(key: int) -> None:
+        called.append(key)
+        if key == 0:
+            loop.call_soon(called.append, -1)
+
+    ticker: Ticker[int] = Ticker(loop, due)
+    for number in range(2_000):
+        ticker.arm(number, time.monotonic() - 1)
+
+    await wait_until(lambda: len(called) == 2_001)
+    assert called[-1] == 1_999
+    called.remove(-1)
+    assert called == list(range(2_000))

@@ -10,7 +10,8 @@ import pytest
 from pymule.client.reach import hello
 from pymule.client.wire import Wire
 from pymule.errors import ConnectionLostError, MasterUnavailableError
-from pymule.sansio.verbs import Call, Close, Reply, Verb, Welcome
+from pymule.sansio.batch import pack_bodies
+from pymule.sansio.verbs import Close, Confirm, Submit, Verb, Welcome
 from tests.client.fake_master import FakeMaster
 from tests.conftest import MS
 
@@ -57,9 +58,9 @@ def test_what_the_kernel_does_not_take_is_kept(
 ) -> None:
     verbs(wire, lock)
     master.pause()
-    question = wire.session.pack(Call(1, {"method": "x" * 3_000_000}))
+    submit = Submit(1, 1, 1, "mule", b"", pack_bodies([b"x" * 3_000_000]))
 
-    wire.send(question)
+    wire.send(wire.session.pack(submit))
     has_unsent = wire.has_unsent
     master.resume()
     while wire.has_unsent:
@@ -71,7 +72,8 @@ def test_what_the_kernel_does_not_take_is_kept(
         answers = verbs(wire, lock)
 
     assert has_unsent
-    assert answers == [Reply(1, 0, {"method": "x" * 3_000_000})]
+    assert isinstance(answers[0], Confirm)
+    assert master.submits == [submit]
 
 
 def test_the_end_of_the_stream_is_a_lost_connection(

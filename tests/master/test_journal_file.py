@@ -1,6 +1,8 @@
 """The database: its settings, its transactions, and what its errors mean."""
 
+import errno
 import gc
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -174,3 +176,21 @@ def test_a_full_disk_and_a_broken_one_are_told_apart(path: Path) -> None:
     assert is_full(error(sqlite3.SQLITE_FULL), path.parent)
     assert not is_full(error(sqlite3.SQLITE_IOERR_WRITE), path.parent)
     assert not is_full(error(sqlite3.SQLITE_IOERR_FSYNC), path.parent)
+
+
+@pytest.mark.parametrize("code", [errno.EDQUOT, errno.EIO])
+def test_a_quota_that_is_spent_is_a_full_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+    found = is_full(error(sqlite3.SQLITE_IOERR_WRITE), path.parent)
+
+    assert found is (code == errno.EDQUOT)
+
+
+def test_a_directory_that_cannot_be_written_is_no_quota(tmp_path: Path) -> None:
+    assert not is_full(error(sqlite3.SQLITE_IOERR_WRITE), tmp_path / "missing")

@@ -166,8 +166,8 @@ class History:
         dead_pids: Mules that ended otherwise than asked to, but for those that died
             with their master.
         master_deaths: When.
-        power_cuts: From when until the next master was started: nobody would have been
-            there to be told what is confirmed meanwhile, so that is in doubt.
+        power_cuts: From when until nobody was there any more. What is confirmed
+            meanwhile is in doubt: really, nobody would have been there to be told.
         ordered: Queues that one program serves, one message after the other.
         overlapping_pids: Mules that were started while another served their queue, as
             in a reload: what that one gives back comes to them later.
@@ -349,10 +349,19 @@ def _answered(
                 message = messages[entry.sender, counter]
                 if isinstance(entry, Confirm):
                     message.is_confirmed = not any(
-                        since <= entry.at <= until for since, until in power_cuts
+                        _is_doubtful(entry, message, since, until)
+                        for since, until in power_cuts
                     )
                 else:
                     message.refused_at = entry.at
+
+
+def _is_doubtful(confirm: Confirm, message: _Message, since: int, until: int) -> bool:
+    # Of a batch that was sent before, any part may have been confirmed meanwhile.
+    is_spanning = confirm.count > 1 and message.attempted_at <= until
+    return (
+        since < until and since <= confirm.at and (confirm.at <= until or is_spanning)
+    )
 
 
 def _take(entries: Iterable[Entry], messages: dict[Key, _Message]) -> list[Key]:

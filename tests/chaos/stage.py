@@ -184,6 +184,10 @@ class Stage:
         )
         assert self.is_up, self.log.read_text()[-3000:]
 
+    def is_standing_still(self) -> bool:
+        """Whether the daemon was stopped: its loop runs no more, until it continues."""
+        return psutil.Process(self.master.pid).status() == psutil.STATUS_STOPPED
+
     def kill(self) -> None:
         """Kill the daemon, and wait until it is gone."""
         if self.is_up:

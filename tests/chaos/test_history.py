@@ -222,6 +222,21 @@ def test_what_is_confirmed_during_a_power_cut_is_in_doubt() -> None:
     assert (report.confirmed, report.indeterminate) == (1, 1)
 
 
+def test_of_a_batch_any_part_may_be_confirmed_during_a_power_cut() -> None:
+    story = Story().attempted(1, 2).power_was_cut().done(2)
+    story.entries.append(Confirm("a", 1, 2, story._tick()))
+
+    assert story.report().confirmed == 0
+
+
+def test_a_power_cut_of_an_instant_leaves_nothing_in_doubt() -> None:
+    story = Story().attempted(1, 2)
+    story.power_cuts.append((story.now, story.now))
+    story.entries.append(Confirm("a", 1, 2, story._tick()))
+
+    assert story.done(2).report().breaches == {"lost": 1}
+
+
 def test_a_retry_after_the_master_died_is_no_duplicate() -> None:
     story = Story().sent(1).done(1).master_died().done(1, attempt=2, pid=OTHER)
 

@@ -5,8 +5,9 @@ finds no room, to read thousands of tiny frames, to greet a process again and ag
 is *dear*. Whoever causes dear work while others have work too is held back after it, so
 that all dear work together takes a twentieth of the master's time. Messages
 that come faster than they are taken are *much* work: whoever sends them has as much of
-the time as all others. Alone, nobody is held back; nor is the first question of
-anybody, so a command is always answered at once.
+the time as all others. Alone, somebody may do as much as they like, but for dear work:
+half of the time stays free for who comes next. The first question of anybody is never
+held back, so a command is always answered at once.
 """
 
 from collections import OrderedDict
@@ -70,7 +71,9 @@ class Pace(Generic[K]):
             record.company_until = now + _COMPANY_S
         record.turn = turn
         self._records.move_to_end(key)
-        if not rest or now >= record.company_until:
+        if now >= record.company_until:
+            rest = MUCH if rest == DEAR else 0.0
+        if not rest:
             return 0.0
         # They share what all of them may have: one that does little waits little.
         others = sum(r.free_at > now for r in self._records.values() if r is not record)

@@ -19,12 +19,18 @@ def test_the_first_question_is_answered_at_once() -> None:
     assert Pace[str]().worked("a", 100, 1.0, 0, DEAR) == 0
 
 
-def test_alone_nobody_is_held_back() -> None:
+def test_alone_a_flood_is_not_held_back() -> None:
+    pace: Pace[str] = Pace()
+
+    assert [pace.worked("a", turn, 1.0, 0, MUCH) for turn in (1, 2, 3)] == [0, 0, 0]
+
+
+def test_alone_dear_work_leaves_half_of_the_time_free() -> None:
     pace: Pace[str] = Pace()
 
     rests = [pace.worked("a", turn, 1.0, 0, DEAR) for turn in (1, 2, 3)]
 
-    assert rests == [0, 0, 0]
+    assert rests == [0, 1, 2]
 
 
 def test_beside_others_dear_work_takes_a_twentieth() -> None:
@@ -46,16 +52,16 @@ def test_the_own_cheap_work_is_not_that_of_others() -> None:
     pace.worked("a", 1, 0.01, 0, DEAR)
     pace.worked("a", 2, 0.01, 0)
 
-    assert pace.worked("a", 3, 0.01, 0, DEAR) == 0
+    assert pace.worked("a", 3, 0.01, 0, MUCH) == 0
 
 
 def test_others_are_expected_again_for_ten_seconds() -> None:
     pace: Pace[str] = Pace()
-    pace.worked("a", 1, 0.01, 0, DEAR)
+    pace.worked("a", 1, 0.01, 0, MUCH)
 
-    pace.worked("a", 3, 0.01, 100, DEAR)
-    soon = pace.worked("a", 4, 0.01, 109, DEAR)
-    later = pace.worked("a", 5, 0.01, 110, DEAR)
+    pace.worked("a", 3, 0.01, 100, MUCH)
+    soon = pace.worked("a", 4, 0.01, 109, MUCH)
+    later = pace.worked("a", 5, 0.01, 110, MUCH)
 
     assert (soon > 0, later) == (True, 0)
 

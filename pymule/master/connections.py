@@ -34,6 +34,8 @@ _STALL: Final = "stall"
 PATIENCE: Final = (_HELLO, _FRAME, _STALL)
 """The kinds of the deadlines of clients."""
 
+# Why a client is not read from at the end.
+_END: Final = "end"
 # Verbs of one client in one turn; then the others have theirs.
 _MAX_VERBS: Final = 256
 # So long somebody who connects too often waits for it; beyond that it is refused.
@@ -178,6 +180,12 @@ class Connections:
             return 0.0
         self._control.call(call, peer.credentials, connection)
         return DEAR
+
+    def deafen(self) -> None:
+        """Read nothing more of anybody; answers still leave."""
+        for peer in self._clients.peers.values():
+            if peer.connection is not None:
+                peer.connection.hold(_END)
 
     def data_received(self, connection: Connection, peer: ClientPeer) -> None:
         """Bytes came: whoever owes the rest of a frame has some time for it."""

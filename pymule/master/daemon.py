@@ -266,6 +266,8 @@ class Master:
         self.signals.close()
         self._ticker.close()
         await self.filemon.close()
+        # What is asked from now on would be answered, and not be in the journal.
+        self.connections.deafen()
         await self.outflow.close()
         for peer in list(self.clients.peers.values()):
             if peer.connection is not None:
@@ -298,7 +300,7 @@ class Master:
     def _catch_signals(self) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(signum, self._stop_by_signal)
-        self._loop.add_signal_handler(signal.SIGQUIT, self._stop_at_once)
+        self._loop.add_signal_handler(signal.SIGQUIT, lambda: self.stop(at_once=True))
         self._loop.add_signal_handler(signal.SIGHUP, self.reload)
         # Not through the loop: uvloop keeps SIGCHLD for itself.
         signal.signal(signal.SIGCHLD, self._child_ended)
@@ -314,9 +316,6 @@ class Master:
         if now >= self._deaf_until:
             self._deaf_until = now + _TWICE_S
             self.stop()
-
-    def _stop_at_once(self) -> None:
-        self.stop(at_once=True)
 
     # Reload
 

@@ -1,5 +1,6 @@
 """A real master in this process: its start, its reloads and its end."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -7,16 +8,18 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from pymule.errors import ConfigError
+from pymule.master.journal import Journal
 from pymule.master.notify import Notifier
 from pymule.sansio.supervision import RestartPolicy
 from pymule.sansio.verbs import Call
 from tests.conftest import MS, wait_until
 from tests.master.conftest import Logged
-from tests.master.harness import LONG, Yard, a_plan, a_queue, a_spec
+from tests.master.harness import LONG, Yard, a_plan, a_queue, a_spec, reason_of
 
 SLOW_START = "greet(); rest()"
 HOLD = "be_ready(); ask(10); hear(Deliver); rest()"
@@ -371,3 +374,37 @@ async def test_a_task_that_fails_is_logged_with_its_fault(
     await wait_until(lambda: "task failed" in caplog.text)
 
     assert "ValueError: planted" in caplog.text
+
+
+class ClosingJournal:
+    """A journal with so much to write that its end takes until the test says so."""
+
+    def __init__(self) -> None:
+        self.is_closing = False
+        self.may_end = asyncio.Event()
+
+    def write(self, facts: object) -> int:
+        del facts
+        return 0
+
+    async def close(self) -> None:
+        self.is_closing = True
+        await self.may_end.wait()
+
+
+async def test_nothing_is_promised_while_the_journal_is_closed(yard: Yard) -> None:
+    master = await yard.open(a_plan())
+    guest = await yard.greeted()
+    journal = ClosingJournal()
+    master.outflow.journal = cast("Journal", journal)
+    master.stop()
+    await wait_until(lambda: journal.is_closing)
+
+    await guest.say(Call(1, {"method": "pause", "queue": "mule"}))
+    for _ in range(5):
+        # A turn in which it would be read.
+        await asyncio.sleep(0)
+    journal.may_end.set()
+
+    assert reason_of(await guest.ended()) == "the master stops"
+    assert not master.router.queues["mule"].is_paused

@@ -206,14 +206,16 @@ class Clients:
             RemoteProtocolError: The batch is malformed.
         """
         batch = Batch.received(submit.count, submit.payload)
-        target, asked = _read(submit)
         sender = peer.sender
         sender.log.forget_below(submit.floor)
         refusal = self._refusal(peer)
-        if refusal is None:
-            if is_function(target):
-                self.on_function(target)
-            peer.window.check(submit.sequence, target)
+        if refusal is not None and not len(sender.log):
+            self.answer((sender.number, submit.sequence, submit.count, refusal))
+            return
+        target, asked = _read(submit)
+        if refusal is None and is_function(target):
+            self.on_function(target)
+        peer.window.check(submit.sequence, target)
         now = time.monotonic()
         for piece in sender.log.split(submit.sequence, submit.count):
             if piece.is_pending:
@@ -221,17 +223,17 @@ class Clients:
             if piece.first_id is not None:
                 self._confirm(peer, piece.sequence, piece.count, piece.first_id)
                 continue
-            if refusal is not None:
-                # Only now: what was taken before is not refused after all.
-                answer = sender.number, piece.sequence, piece.count, refusal
-                self._router.answer(target, answer)
-                self.take_answers()
-                continue
             part = batch
             if piece.count != batch.count:
                 first = piece.sequence - submit.sequence
                 part = Batch(piece.count, batch.part(first, piece.count))
             self._submitted(peer, piece, len(part.payload), target)
+            if refusal is not None:
+                # Not what was taken before, which is sent again.
+                answer = sender.number, piece.sequence, piece.count, refusal
+                self._router.answer(target, answer)
+                self.take_answers()
+                continue
             self._router.submit(
                 sender.number,
                 piece.sequence,

@@ -67,6 +67,9 @@ class Turn:
     def __init__(self, facts: Iterable[Fact]) -> None:
         # May be refused, in order.
         self.rows: list[Stored] = []
+        # Of all the other new rows, those included that are gone already.
+        self.highest_row = 0
+        self.highest_id = 0
         self._kept: dict[int, Stored] = {}
         self._changes: dict[int, list[Changed | Gone]] = {}
         self._gone: list[int] = []
@@ -81,6 +84,8 @@ class Turn:
             case Stored():
                 if fact.is_kept:
                     self._kept[fact.row] = fact
+                    self.highest_row = max(self.highest_row, fact.row)
+                    self.highest_id = max(self.highest_id, highest_id_of(fact))
                 else:
                     self.rows.append(fact)
             case Changed() | Gone():
@@ -127,16 +132,6 @@ class Turn:
         """Bytes that its rows and letters take, `rows` not counted."""
         letters = sum(len(one.body) + _LETTER_BYTES for one in self._letters.values())
         return letters + room_for(self._kept.values())
-
-    @property
-    def highest_row(self) -> int:
-        """The highest number of a new row, 0 without one; `rows` not counted."""
-        return max(self._kept, default=0)
-
-    @property
-    def highest_id(self) -> int:
-        """The highest id of a message in a new row, 0 without one."""
-        return max((highest_id_of(fact) for fact in self._kept.values()), default=0)
 
     @property
     def growth(self) -> int:

@@ -187,7 +187,8 @@ class JournalWriter:
         self._store(rows, clock, now, is_alone=turn.is_empty)
 
     def _write_turn(self, turn: Turn, clock: Clock, now: float) -> bool:
-        if turn.is_empty:
+        # A row that came and went leaves nothing to do but to note its number.
+        if turn.is_empty and not turn.highest_row:
             return True
         if self._waiting and now < self._retry_at:
             return False

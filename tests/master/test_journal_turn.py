@@ -122,6 +122,8 @@ def test_a_turn_knows_what_it_adds() -> None:
     turn = Turn([stored(5, 40, 3, is_kept=True), stored(6), RowGone(1), RowGone(2)])
 
     assert (turn.highest_row, turn.highest_id, turn.growth) == (5, 42, -1)
+    gone = Turn([stored(7, is_kept=True), RowGone(7)])
+    assert (gone.highest_row, gone.highest_id, gone.is_empty) == (7, 7, True)
     assert turn.kept_bytes == room_for([stored(5, 40, 3)])
     assert Turn([Buried(letter(1, size=5000))]).kept_bytes > 5000
     assert not turn.is_empty

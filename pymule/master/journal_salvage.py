@@ -98,6 +98,7 @@ def salvage(lock: JournalLock, damage: str) -> Salvage:
 
 
 def _save(lock: JournalLock, new: JournalFile, report: Salvage) -> None:
+    lost = ["everything: no table can be found"]
     for mend in (_mend_nothing, _mend_header, _mend_schema):
         for suffix in ("", "-wal"):
             lock.remove(f"{_COPY_NAME}{suffix}")
@@ -106,10 +107,19 @@ def _save(lock: JournalLock, new: JournalFile, report: Salvage) -> None:
         mend(lock.path / _COPY_NAME, new.path)
         connection = sqlite3.connect(lock.path / _COPY_NAME, isolation_level=None)
         with closing(connection):
-            if _has_tables(connection):
-                _Saver(connection, new, report).save()
+            if not _has_tables(connection):
+                continue
+            saver = _Saver(connection, new)
+            if saver.save():
+                report.messages, report.dead = saver.messages, saver.dead
+                report.lost = saver.lost
                 return
-    report.lost.append("everything: no table can be found")
+            lost = saver.lost
+    report.lost = lost
+    # Higher than any, whatever they were.
+    numbers = (int(time.time()), _FAR, _FAR)
+    sql = "UPDATE meta SET epoch = ?, next_id = ?, next_row = ?"
+    new.run([(sql, numbers)], is_synced=True)
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
@@ -153,25 +163,27 @@ def _mend_schema(path: Path, new: Path) -> None:
 class _Saver:
     """Reads a damaged database and writes a new one, in one transaction."""
 
-    def __init__(
-        self, old: sqlite3.Connection, new: JournalFile, report: Salvage
-    ) -> None:
+    def __init__(self, old: sqlite3.Connection, new: JournalFile) -> None:
+        self.messages: dict[str, int] = {}
+        self.dead = 0
+        self.lost: list[str] = []
         self._old = old
         self._new = new.connection
-        self._report = report
         self._clock = Clock.now()
         self._highest_row = 0
         self._highest_id = 0
 
-    def save(self) -> None:
-        """Save what there is."""
+    def save(self) -> bool:
+        """Save what there is; if that is nothing of something, undo it and say so."""
         self._new.execute("BEGIN IMMEDIATE")
         self._save_rows()
         self._save_dead()
         self._save_seen()
         self._save_paused()
         self._save_meta()
-        self._new.execute("COMMIT")
+        is_some = bool(self.messages or self.dead or not self.lost)
+        self._new.execute("COMMIT" if is_some else "ROLLBACK")
+        return is_some
 
     def _save_rows(self) -> None:
         for record in self._by_number("rows", "row", ROW_COLUMNS):
@@ -181,9 +193,9 @@ class _Saver:
             changes = list(self._save_changes(stored.row))
             left = shares_of(stored, changes)
             self._put("rows", ROW_COLUMNS, record)
-            messages = self._report.messages
-            count = sum(share.count for share in left)
-            messages[stored.queue] = messages.get(stored.queue, 0) + count
+            count = self.messages.get(stored.queue, 0)
+            count += sum(share.count for share in left)
+            self.messages[stored.queue] = count
             self._highest_row = max(self._highest_row, stored.row)
             self._highest_id = max(self._highest_id, highest_id_of(stored))
 
@@ -196,14 +208,14 @@ class _Saver:
                     self._put("changes", CHANGE_COLUMNS, record)
                     yield change
         except sqlite3.Error as exc:
-            self._report.lost.append(f"changes of row {row}: {exc}")
+            self.lost.append(f"changes of row {row}: {exc}")
 
     def _save_dead(self) -> None:
         for record in self._by_number("dead", "number", DEAD_COLUMNS):
             letter = self._proven("dead letter", letter_of, record)
             if letter is not None:
                 self._put("dead", DEAD_COLUMNS, record)
-                self._report.dead += 1
+                self.dead += 1
                 self._highest_id = max(self._highest_id, letter.id)
 
     def _save_seen(self) -> None:
@@ -220,8 +232,7 @@ class _Saver:
             sql = "SELECT epoch, next_id, next_row FROM meta"
             epoch, next_id, next_row = map(int, self._old.execute(sql).fetchone())
         except (sqlite3.Error, TypeError, ValueError) as exc:
-            self._report.lost.append(f"the count of starts: {exc}")
-            # Higher than any, whatever they were.
+            self.lost.append(f"the count of starts: {exc}")
             epoch, next_id, next_row = int(time.time()), 0, 0
             self._highest_id += _FAR
             self._highest_row += _FAR
@@ -244,7 +255,7 @@ class _Saver:
         try:
             return read(record, self._clock)
         except (ValueError, TypeError, LookupError) as exc:
-            self._report.lost.append(f"{kind} {record[0]!r}: {exc}")
+            self.lost.append(f"{kind} {record[0]!r}: {exc}")
             return None
 
     # Around pages that cannot be read
@@ -253,7 +264,7 @@ class _Saver:
         try:
             yield from self._old.execute(f"SELECT {columns} FROM {table}")  # noqa: S608  (names are ours)
         except sqlite3.Error as exc:
-            self._report.lost.append(f"the rest of table {table}: {exc}")
+            self.lost.append(f"the rest of table {table}: {exc}")
 
     def _by_number(self, table: str, key: str, columns: str) -> Iterator[Record]:
         """Yield the records of a table whose key is a number, in its order."""
@@ -291,6 +302,4 @@ class _Saver:
             self._lose(table, first_bad, high - 1)
 
     def _lose(self, table: str, first: int, last: int) -> None:
-        self._report.lost.append(
-            f"{table} {first} to {last}: those of them that were there"
-        )
+        self.lost.append(f"{table} {first} to {last}: those of them that were there")

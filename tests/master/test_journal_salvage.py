@@ -177,6 +177,21 @@ def test_the_first_page_costs_nothing(
     assert report.lost == []
 
 
+def test_tables_that_are_said_to_be_elsewhere_are_found(lock: JournalLock) -> None:
+    rows, letters = content(lock)
+    file = JournalFile(lock.path / "journal.db")
+    file.connection.executescript(
+        "PRAGMA writable_schema = ON;"
+        " UPDATE sqlite_master SET rootpage = rootpage + 20 WHERE type = 'table'"
+    )
+    file.close()
+
+    report = saved(lock)
+
+    assert content(lock) == (rows, letters)
+    assert report.lost == []
+
+
 def test_the_count_of_starts_goes_on(lock: JournalLock) -> None:
     damage(lock, pages_of(lock, "dead")[0], b"\xff" * 64)
     saved(lock)
@@ -217,6 +232,9 @@ def test_of_garbage_nothing_is_saved_and_that_is_said(lock: JournalLock) -> None
 
     assert content(lock) == ({}, {})
     assert report.lost
+    file = open_file(lock)
+    assert int(str(file.one("SELECT next_id FROM meta"))) >= 2**32
+    file.close()
 
 
 def test_a_journal_that_is_missing_is_made_anew(lock: JournalLock) -> None:

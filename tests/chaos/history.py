@@ -20,8 +20,7 @@ early
 overtaken
     Taken before an earlier message with the same key was finished.
 revived
-    Taken although it was refused for good. A refusal by another master than the one to
-    which it was sent first says nothing of that.
+    Taken although it was refused.
 
 Times are nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share.
 """
@@ -241,7 +240,7 @@ class _Message:
     attempted_at: int
     due_at: int
     is_confirmed: bool = False
-    refused_at: int = 0
+    is_refused: bool = False
     # When somebody first finished it, or 0.
     finished_at: int = 0
     takes: list[Take] = field(default_factory=list)
@@ -269,13 +268,6 @@ class _Reasons:
         for entry in entries:
             if isinstance(entry, Take):
                 self._last[entry.pid, entry.hand] = entry
-
-    def explain_revival(self, message: _Message) -> bool:
-        """Whether another master may have the message that this one refused."""
-        since, until = message.attempted_at, message.refused_at
-        return message.kind is not Kind.NAMED and any(
-            since <= at <= until for at in self._deaths
-        )
 
     def explain_copy(self, message: _Message, copy: Take) -> bool:
         """Whether a message may be queued twice: its sender asked a new master."""
@@ -308,12 +300,11 @@ def check(history: History) -> Report:
     reasons = _Reasons(history, entries)
     for key, message in messages.items():
         report.confirmed += message.is_confirmed
-        is_refused = bool(message.refused_at)
-        report.refused += is_refused
-        report.indeterminate += not (message.is_confirmed or is_refused)
+        report.refused += message.is_refused
+        report.indeterminate += not (message.is_confirmed or message.is_refused)
         report.delivered += bool(message.takes)
         report.finished += bool(message.finished_at)
-        if is_refused and message.takes and not reasons.explain_revival(message):
+        if message.is_refused and message.takes:
             report.revived.append(key)
         again, unexplained = _taken_again(message, reasons)
         report.redelivered += again - unexplained
@@ -353,7 +344,7 @@ def _answered(
                         for since, until in power_cuts
                     )
                 else:
-                    message.refused_at = entry.at
+                    message.is_refused = True
 
 
 def _is_doubtful(confirm: Confirm, message: _Message, since: int, until: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pymule.client.aio import Client
-from pymule.errors import MasterUnavailableError, RefusedError
+from pymule.errors import ConnectionLostError, MasterUnavailableError, RefusedError
 from pymule.sansio.options import pack_options
 from tests.chaos.history import Attempt, Confirm, Kind, Refuse
 from tests.chaos.notes import Body, Notes, read
@@ -74,6 +74,9 @@ class Sender:
                     Refuse(self._name, first, 1, error, time.monotonic_ns())
                 )
                 await asyncio.sleep(0.02)
+            except ConnectionLostError:
+                # The next master refused what the one before may have taken.
+                continue
             else:
                 self._confirmed(first, 1)
 
@@ -96,7 +99,7 @@ class Sender:
                 body = Body(self._name, counter, queue).pack()
                 await self._client.send(_where(queue), body, confirm=False)
             await self._client.flush()
-        except RefusedError:
+        except (RefusedError, ConnectionLostError):
             # Nobody knows which.
             return
         self._confirmed(first, _STREAM)
@@ -107,7 +110,7 @@ class Sender:
         bodies = [Body(self._name, counter, queue).pack() for counter in counters]
         try:
             await self._client.send_many(_where(queue), bodies)
-        except RefusedError:
+        except (RefusedError, ConnectionLostError):
             return
         self._confirmed(first, _BATCH)
 

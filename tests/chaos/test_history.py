@@ -262,13 +262,6 @@ def test_a_refused_message_that_is_delivered_is_revived() -> None:
     assert Story().refused(1).done(1).report().breaches == {"revived": 1}
 
 
-def test_a_refusal_by_a_later_master_says_nothing_of_the_one_before() -> None:
-    story = Story().attempted(1).master_died()
-    story.entries.append(Refuse("a", 1, 1, "QueueFullError", story._tick()))
-
-    assert not story.done(1).report().breaches
-
-
 def test_what_was_finished_long_before_the_master_died_stays_finished() -> None:
     story = Story().sent(1, 2).done(1)
     story.now += 6 * 10**9
@@ -282,13 +275,6 @@ def test_a_message_with_an_id_of_its_sender_has_no_copy_whatever_died() -> None:
     story = Story().attempted(1, kind=Kind.NAMED).master_died().done(1)
 
     assert story.taken(1, number=51).report().breaches == {"duplicated": 1}
-
-
-def test_a_message_with_an_id_of_its_sender_is_known_to_a_later_master() -> None:
-    story = Story().attempted(1, kind=Kind.NAMED).master_died()
-    story.entries.append(Refuse("a", 1, 1, "QueueFullError", story._tick()))
-
-    assert story.done(1).report().breaches == {"revived": 1}
 
 
 def test_a_delayed_message_is_not_taken_before_its_time() -> None:

@@ -85,11 +85,11 @@ class Connections:
         self._door = Door(plan, own)
         self._fairness = Fairness(loop, clients, plan().transit_bytes)
 
-    def accepted(self, sock: socket.socket, credentials: Credentials) -> None:
-        """Somebody connected; let in who may."""
+    def accepted(self, sock: socket.socket, credentials: Credentials) -> bool:
+        """Somebody connected; let in who may, and tell whether that is so."""
         if self._plan().access.role_of(credentials) is UserRole.NOBODY:
             self._clients.refuse(sock, credentials)
-            return
+            return False
         rest = self._fairness.rest_of(credentials.pid)
         if rest > _MAX_REST_S:
             self._door.refuse(
@@ -97,13 +97,14 @@ class Connections:
                 f"process {credentials.pid} makes too much work; it may connect in"
                 f" {rest:.1f} seconds",
             )
-            return
+            return False
         if not self._door.admits(sock, credentials):
-            return
+            return False
         peer = self._clients.add(sock, credentials)
         rest = self._fairness.greets(credentials.pid)
         self._arm(_HELLO, peer, later=rest)
         self._own(self._attach(peer, rest))
+        return True
 
     async def _attach(self, peer: ClientPeer, rest: float) -> None:
         try:

@@ -259,6 +259,8 @@ def _groups_of(sock: socket.socket) -> tuple[int, ...]:
 # So many newcomers in one turn of the loop; then the mules have theirs.
 _BURST: Final = 64
 _PAUSE: Final = 0.1
+# After a burst that nobody of was let in: who comes again at once finds less of an echo.
+_REFUSED_PAUSE: Final = 0.02
 _NO_FD_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -278,15 +280,15 @@ class Acceptor:
     Args:
         loop: asyncio's or uvloop's.
         sock: Listening and non-blocking; stays the caller's.
-        on_accept: Owns the socket it gets, which is non-blocking. It may close the
-            acceptor.
+        on_accept: Owns the socket it gets, which is non-blocking; returns whether it
+            lets the newcomer in. It may close the acceptor.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        on_accept: Callable[[socket.socket, Credentials], None],
+        on_accept: Callable[[socket.socket, Credentials], bool],
     ) -> None:
         self._loop = loop
         self._socket = sock
@@ -307,6 +309,7 @@ class Acceptor:
         self._close_reserve()
 
     def _accept_burst(self) -> None:
+        refused = 0
         for _ in range(_BURST):
             try:
                 connection, _address = self._socket.accept()
@@ -320,9 +323,11 @@ class Acceptor:
                 self._pause(exc)
                 return
             connection.settimeout(0)
-            self._on_accept(connection, peer_credentials(connection))
+            refused += not self._on_accept(connection, peer_credentials(connection))
             if not self._is_open:
                 return
+        if refused == _BURST:
+            self._wait(_REFUSED_PAUSE)
 
     def _pause(self, exc: OSError) -> None:
         refused = self._refuse_waiting() if exc.errno in _NO_FD_LEFT else 0
@@ -334,8 +339,11 @@ class Acceptor:
             refused=refused,
             pause_s=_PAUSE,
         )
+        self._wait(_PAUSE)
+
+    def _wait(self, seconds: float) -> None:
         self._loop.remove_reader(self._socket.fileno())
-        self._timer = self._loop.call_later(_PAUSE, self._resume)
+        self._timer = self._loop.call_later(seconds, self._resume)
 
     def _refuse_waiting(self) -> int:
         """Turn away those who wait, at most a burst, by means of the reserve."""

@@ -77,7 +77,9 @@ class Pace(Generic[K]):
             return 0.0
         # They share what all of them may have: one that does little waits little.
         others = sum(r.free_at > now for r in self._records.values() if r is not record)
-        free_at = max(record.free_at, now) + seconds * rest * (1 + others)
+        # What it did while more was due already lies between that and the next.
+        begun = max(record.free_at + seconds, now)
+        free_at = begun + seconds * rest * (1 + others)
         record.free_at = min(free_at, now + _MAX_REST_S)
         return record.free_at - now
 

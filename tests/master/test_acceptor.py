@@ -29,11 +29,13 @@ class Accepted(list[socket.socket]):
     def __init__(self) -> None:
         self._arrived = asyncio.Event()
         self.last: Credentials | None = None
+        self.lets_in = True
 
-    def on_accept(self, connection: socket.socket, credentials: Credentials) -> None:
+    def on_accept(self, connection: socket.socket, credentials: Credentials) -> bool:
         self.append(connection)
         self.last = credentials
         self._arrived.set()
+        return self.lets_in
 
     async def wait_for(self, count: int) -> None:
         async with asyncio.timeout(5000 * MS):
@@ -82,16 +84,33 @@ async def test_all_newcomers_are_accepted_in_bursts(
     accepted.close()
 
 
+async def test_after_a_burst_of_which_all_are_refused_the_others_have_a_turn(
+    claim: SocketClaim, clients: Callable[[int], list[socket.socket]]
+) -> None:
+    accepted = Accepted()
+    accepted.lets_in = False
+    acceptor = Acceptor(asyncio.get_running_loop(), claim.socket, accepted.on_accept)
+
+    clients(100)
+    acceptor._accept_burst()
+    at_once = len(accepted)
+    await accepted.wait_for(100)
+
+    assert at_once == 64
+    acceptor.close()
+    accepted.close()
+
+
 async def test_a_closed_acceptor_accepts_no_more(
     claim: SocketClaim, clients: Callable[[int], list[socket.socket]]
 ) -> None:
     accepted = Accepted()
     loop = asyncio.get_running_loop()
 
-    def on_accept(connection: socket.socket, credentials: Credentials) -> None:
-        accepted.on_accept(connection, credentials)
+    def on_accept(connection: socket.socket, credentials: Credentials) -> bool:
         acceptor.close()
         acceptor.close()
+        return accepted.on_accept(connection, credentials)
 
     acceptor = Acceptor(loop, claim.socket, on_accept)
     clients(2)

@@ -28,9 +28,9 @@ def test_alone_a_flood_is_not_held_back() -> None:
 def test_alone_dear_work_leaves_half_of_the_time_free() -> None:
     pace: Pace[str] = Pace()
 
-    rests = [pace.worked("a", turn, 1.0, 0, DEAR) for turn in (1, 2, 3)]
+    rests = [pace.worked("a", turn, 1.0, 100, DEAR) for turn in (1, 2, 3)]
 
-    assert rests == [0, 1, 2]
+    assert rests == [0, 1, 3]
 
 
 def test_beside_others_dear_work_takes_a_twentieth() -> None:
@@ -85,7 +85,7 @@ def test_the_work_of_one_adds_up_whatever_comes_in_between() -> None:
 
     rests = [pace.worked("a", 3 * n, 0.01, 100, DEAR) for n in (1, 2, 3)]
 
-    assert rests == pytest.approx([0.19, 0.38, 0.57])
+    assert rests == pytest.approx([0.19, 0.39, 0.59])
 
 
 def test_who_does_little_waits_little_whatever_others_do() -> None:

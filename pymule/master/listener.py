@@ -259,7 +259,7 @@ def _groups_of(sock: socket.socket) -> tuple[int, ...]:
 # So many newcomers in one turn of the loop; then the mules have theirs.
 _BURST: Final = 64
 _PAUSE: Final = 0.1
-# After a burst that nobody of was let in: who comes again at once finds less of an echo.
+# After a burst of which nobody was let in: they may all come again at once.
 _REFUSED_PAUSE: Final = 0.02
 _NO_FD_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 

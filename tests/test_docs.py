@@ -216,7 +216,7 @@ def parse(command: object, name: str, arguments: list[str]) -> None:
         parse(chosen, name, rest)
 
 
-@pytest.mark.parametrize("name", ["design.md", "security.md"])
+@pytest.mark.parametrize("name", ["design.md", "guarantees.md", "security.md"])
 def test_a_document_names_only_tests_that_exist(name: str) -> None:
     named = _TEST.findall((ROOT / "docs" / name).read_text())
     files = {file for file, _ in named if file}

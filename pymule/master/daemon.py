@@ -26,13 +26,14 @@ from pymule.master.control import Control
 from pymule.master.filemon import FileMonitors
 from pymule.master.functions import Functions
 from pymule.master.generation import Generation
-from pymule.master.listener import Acceptor, SocketClaim
+from pymule.master.listener import SocketClaim
 from pymule.master.locks import LOCK_DEADLINE, Locks
 from pymule.master.logs import LogSink, log
 from pymule.master.mules import Mules
 from pymule.master.notify import Notifier
 from pymule.master.outflow import ROUTER_ALARMS, Outflow
 from pymule.master.plan import Plan, farm_names
+from pymule.master.reception import Reception
 from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
 from pymule.master.touch import TouchReload
@@ -91,7 +92,6 @@ class Master:
         # What was wrong with the configuration at the last reload.
         self.config_error: str | None = None
         self._at_start = plan.at_start
-        self._claim = claim
         self._load_plan = load_plan
         self._notifier = notifier or Notifier(None)
         self._watchdog_s = watchdog_s
@@ -131,7 +131,7 @@ class Master:
             own=self._own,
         )
         self._epoch = secrets.randbits(48)
-        self._acceptor: Acceptor | None = None
+        self._reception = Reception(self._loop, claim, self.connections.accepted)
         # Until then another SIGTERM is an echo of the last one.
         self._deaf_until = 0.0
         self._stopping: asyncio.Event = asyncio.Event()
@@ -164,7 +164,7 @@ class Master:
     @property
     def socket_path(self) -> str:
         """Where clients find the master."""
-        return self._claim.path
+        return self._reception.path
 
     @property
     def state(self) -> str:
@@ -190,9 +190,7 @@ class Master:
         self._catch_signals()
         self._open_queues(self.plan)
         self.outflow.open(self.plan, self.upkeep)
-        self._acceptor = Acceptor(
-            self._loop, self._claim.socket, self.connections.accepted
-        )
+        self._reception.open()
         log(
             _LOGGER,
             logging.INFO,
@@ -261,8 +259,7 @@ class Master:
         self._left_behind = self.outflow.left_behind()
 
     async def _close(self) -> None:
-        if self._acceptor is not None:
-            self._acceptor.close()
+        self._reception.stop()
         self.signals.close()
         self._ticker.close()
         await self.filemon.close()
@@ -277,7 +274,7 @@ class Master:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._notifier.close()
-        self._claim.close()
+        self._reception.close()
         log(
             _LOGGER,
             logging.INFO,
@@ -335,6 +332,7 @@ class Master:
 
     async def _reload(self, on_done: Callable[[str | None], None] | None) -> None:
         self._notifier.reloading()
+        self._reception.look()
         problem: str | None = "the reload was interrupted"
         try:
             problem = await self._change_to(self._load_plan())

@@ -47,6 +47,15 @@ _SO_PEERGROUPS: Final = 59
 _GROUPS_BYTES: Final = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A socket of ours: how to undo it, and the file as it was made."""
+
+    socket: socket.socket
+    undo: ExitStack
+    info: os.stat_result
+
+
 class SocketClaim:
     """A listening Unix socket that is ours, and the lock that makes it so."""
 
@@ -54,6 +63,9 @@ class SocketClaim:
         self.path = path
         self.socket = sock
         self._undo = undo
+        # Mode, group and file; None of a socket that was given to us.
+        self._access: tuple[int, int | None] | None = None
+        self._info: os.stat_result | None = None
 
     @classmethod
     def open(cls, path: Path, mode: int, gid: int | None) -> Self:
@@ -69,12 +81,10 @@ class SocketClaim:
             SocketSetupError: The path, its directory or what is there will not do.
         """
         target = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() follows links)
-        try:
-            with ExitStack() as undo:
-                sock = _claim(target, mode, gid, undo)
-                return cls(str(target), sock, undo.pop_all())
-        except OSError as exc:
-            raise SocketSetupError(str(target), _reason(exc)) from exc
+        made = _make(target, mode, gid)
+        claim = cls(str(target), made.socket, made.undo)
+        claim._access, claim._info = (mode, gid), made.info
+        return claim
 
     @classmethod
     def adopt(cls, sock: socket.socket) -> Self:
@@ -94,12 +104,49 @@ class SocketClaim:
         undo.callback(sock.close)
         return cls(path, sock, undo)
 
+    def is_there(self) -> bool:
+        """Tell whether the socket still has its name; one of systemd always has."""
+        if self._info is None:
+            return True
+        try:
+            found = os.lstat(self.path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (self._info.st_dev, self._info.st_ino)
+
+    def renew(self) -> None:
+        """Make the socket anew, with all that goes with it.
+
+        Those who wait to be accepted from the old one lose their connection.
+
+        Raises:
+            SocketInUseError: Somebody else serves that path by now.
+            SocketSetupError: As for :meth:`open`.
+        """
+        if self._access is None:
+            raise AssertionError("a socket that was given to us is not ours to make")
+        self.close()
+        made = _make(Path(self.path), *self._access)
+        self.socket, self._undo, self._info = made.socket, made.undo, made.info
+
     def close(self) -> None:
         """Remove the socket if it is still the one we made, then give up the lock."""
         self._undo.close()
 
 
-def _claim(path: Path, mode: int, gid: int | None, undo: ExitStack) -> socket.socket:
+def _make(path: Path, mode: int, gid: int | None) -> _Made:
+    """Claim *path*; nothing is left if that fails."""
+    try:
+        with ExitStack() as undo:
+            sock, info = _claim(path, mode, gid, undo)
+            return _Made(sock, undo.pop_all(), info)
+    except OSError as exc:
+        raise SocketSetupError(str(path), _reason(exc)) from exc
+
+
+def _claim(
+    path: Path, mode: int, gid: int | None, undo: ExitStack
+) -> tuple[socket.socket, os.stat_result]:
     """Do the steps of a claim, in order; *undo* learns how to reverse each."""
     if len(os.fsencode(path)) > _MAX_PATH_BYTES:
         raise SocketSetupError(str(path), f"longer than {_MAX_PATH_BYTES} bytes")
@@ -120,7 +167,7 @@ def _claim(path: Path, mode: int, gid: int | None, undo: ExitStack) -> socket.so
         os.chown(path.name, -1, gid, dir_fd=directory, follow_symlinks=False)
     os.chmod(path.name, mode, dir_fd=directory)
     sock.listen(_BACKLOG)
-    return sock
+    return sock, made
 
 
 def _open_directory(path: Path) -> int:

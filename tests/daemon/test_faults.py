@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import select
+import shutil
 import signal
 import sqlite3
 import stat
@@ -41,11 +41,6 @@ program = "work:main"
 durability = "disk"
 """
 
-FLOOD: Final = """
-note("floods")
-while True:
-    print("x" * 1000)
-"""
 SPEAKS: Final = """
 import pymule
 
@@ -187,67 +182,55 @@ async def test_a_stop_at_any_step_of_the_start_leaves_nothing_in_the_way(
     assert await daemon.stop() == 0
 
 
-async def test_a_storm_of_hangups_is_a_few_reloads(daemon: Daemon) -> None:
-    daemon.program("work", ECHO)
-    daemon.configure(A_MULE)
-    await daemon.start()
-    await serves(daemon)
-    before = _descriptors(daemon)
-
-    async with daemon.client() as client:
-        for _ in range(100):
-            daemon.signal(signal.SIGHUP)
-            await client.call("ping")
-    status = await daemon.status_when(
-        lambda s: s["state"] == "running" and len(s["mules"]) == 1
-    )
-
-    reloads = len(daemon.records("reloaded"))
-    refused = len(daemon.records("reload refused"))
-    assert 0 < reloads < refused
-    assert len(daemon.records("mule spawned")) == 1 + reloads
-    assert mule_of(status, 1)["state"] == "up"
-    await wait_until(lambda: _descriptors(daemon) == before, within=LONG)
-    await serves(daemon)
-    assert await daemon.stop() == 0
-
-
-def _descriptors(daemon: Daemon) -> int:
-    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
-
-
 # What is around it
 
 
-async def test_a_log_that_nobody_reads_holds_up_nobody(daemon: Daemon) -> None:
-    daemon.program("flood", FLOOD)
+@pytest.mark.parametrize("deed", ["socket", "directory", "renamed"])
+async def test_a_socket_that_is_removed_is_made_anew(daemon: Daemon, deed: str) -> None:
+    run = daemon.directory / "run"
     daemon.program("work", ECHO)
-    daemon.configure(A_MULE + '[[mule]]\nprogram = "flood.py"\nstop_timeout_s = 0.2\n')
-    fifo = daemon.directory / "fifo"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        daemon.begin(via=["sh", "-c", f'exec "$@" 2>{fifo}', "sh"])
-        await wait_until(daemon.socket.exists, within=LONG)
-        await daemon.noted("floods")
-        await wait_until(lambda: _is_full(fifo), within=LONG)
+    daemon.configure(ON_DISK)
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace(f"{daemon.socket}", f"{run / 's'}"))
+    daemon.socket = run / "s"
+    await daemon.start()
+    mule = mule_of(await daemon.status(), 1)["pid"]
 
-        for _ in range(3):
+    async with daemon.client() as client:
+        for count in (1, 2):
+            if deed == "socket":
+                daemon.socket.unlink()
+            elif deed == "directory":
+                shutil.rmtree(run)
+            else:
+                daemon.socket.rename(run / "away")
+            await daemon.logged("socket was removed; made anew", count=count)
             await serves(daemon)
-        status = await daemon.stop()
-    finally:
-        os.close(reader)
+            await client.mule_msg("from before")
 
-    # The mule that floods may have to be killed: it waits in its print.
-    assert status in {ExitCode.OK, ExitCode.UNCLEAN}
+    assert _mode(daemon.socket) == 0o660
+    assert mule_of(await daemon.status(), 1)["pid"] == mule
+    assert await daemon.stop() == 0
+    assert not daemon.socket.exists()
 
 
-def _is_full(fifo: Path) -> bool:
-    writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-    try:
-        return not select.select([], [writer], [], 0)[1]
-    finally:
-        os.close(writer)
+async def test_a_socket_that_cannot_be_made_anew_is_at_the_next_reload(
+    daemon: Daemon,
+) -> None:
+    daemon.program("work", ECHO)
+    daemon.configure(A_MULE)
+    await daemon.start()
+
+    daemon.directory.chmod(0o777)
+    daemon.socket.unlink()
+    (lost,) = await daemon.logged("socket lost")
+    daemon.directory.chmod(0o700)
+    daemon.signal(signal.SIGHUP)
+    await daemon.logged("reloaded")
+    await serves(daemon)
+
+    assert "is writable by everybody" in str(lost["error"])
+    assert await daemon.stop() == 0
 
 
 @needs_mounts

@@ -102,6 +102,61 @@ def test_close_removes_the_socket_and_leaves_the_lock_file(path: Path) -> None:
     assert open_fds() == fds
 
 
+@pytest.mark.parametrize("deed", ["unlink", "rename", "replace", "directory"])
+def test_a_socket_that_lost_its_name_is_made_anew(path: Path, deed: str) -> None:
+    path = path.parent / "run" / "s"
+    claim = SocketClaim.open(path, 0o660, None)
+    fds = open_fds()
+    assert claim.is_there()
+
+    if deed == "unlink":
+        path.unlink()
+    elif deed == "rename":
+        path.rename(path.with_name("other"))
+    elif deed == "replace":
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+    else:
+        path.parent.rename(path.parent.with_name("elsewhere"))
+    assert not claim.is_there()
+    claim.renew()
+
+    assert claim.is_there()
+    assert mode_of(path) == 0o660
+    connect(path).close()
+    assert len(open_fds()) == len(fds)
+    claim.close()
+    assert not path.exists()
+
+
+def test_a_socket_is_not_made_anew_where_somebody_else_serves(path: Path) -> None:
+    claim = SocketClaim.open(path, 0o600, None)
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        with pytest.raises(SocketInUseError):
+            claim.renew()
+        claim.close()
+
+        assert path.exists()
+
+
+def test_a_socket_that_was_given_to_us_is_not_ours_to_make(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(str(path))
+        given.listen()
+        claim = SocketClaim.adopt(given)
+        path.unlink()
+
+        assert claim.is_there()
+        with pytest.raises(AssertionError, match="given to us"):
+            claim.renew()
+        claim.close()
+
+
 def test_close_leaves_a_socket_that_is_no_longer_ours(path: Path) -> None:
     claim = SocketClaim.open(path, 0o600, None)
     path.unlink()

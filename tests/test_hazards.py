@@ -84,6 +84,21 @@ def test_processes_are_started_in_one_place_and_never_by_a_shell() -> None:
     assert shells == []
 
 
+def test_the_master_signals_no_process_by_its_number() -> None:
+    found = [
+        (name, what)
+        for name, tree in sources(*MASTER)
+        for what, _ in calls(tree)
+        if what in {"os.kill", "os.killpg", "signal.pidfd_send_signal"}
+    ]
+
+    # A group has no descriptor; it is signalled before its leader is reaped.
+    assert found == [
+        ("master/spawner.py", "signal.pidfd_send_signal"),
+        ("master/spawner.py", "os.killpg"),
+    ]
+
+
 def test_no_file_is_made_where_others_could_have_made_it_first() -> None:
     users = {name for name, tree in sources() if "tempfile" in imports(tree)}
     places = {

@@ -1,7 +1,10 @@
 """Whatever a mule does to itself, its message goes on and nobody else is concerned."""
 
+import asyncio
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -291,9 +294,31 @@ def _at(record: dict[str, object]) -> datetime:
     return datetime.fromisoformat(str(record["ts"]))
 
 
-async def test_a_mule_without_memory_is_the_only_one_to_go(daemon: Daemon) -> None:
-    group = _memory_group(64 * 1024 * 1024)
+# What the kernel does to it
+
+
+@contextmanager
+def a_group(controller: str) -> Iterator[Path]:
+    """Make a cgroup of our own, which is gone afterwards."""
+    top = Path("/sys/fs/cgroup") / controller
+    if os.geteuid() != 0 or not (top / "release_agent").exists():
+        pytest.skip(f"needs root, and {controller} among the cgroups of version 1")
+    group = top / f"pymule-test-{os.getpid()}"
+    group.mkdir()
     try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+async def emptied(group: Path) -> None:
+    procs = group / "cgroup.procs"
+    await wait_until(lambda: not procs.read_text(), within=LONG)
+
+
+async def test_a_mule_without_memory_is_the_only_one_to_go(daemon: Daemon) -> None:
+    with a_group("memory") as group:
+        (group / "memory.limit_in_bytes").write_text(f"{64 * 1024 * 1024}")
         daemon.program("work", GREEDY)
         daemon.configure(f"""
             [[mule]]
@@ -308,22 +333,67 @@ async def test_a_mule_without_memory_is_the_only_one_to_go(daemon: Daemon) -> No
         async with daemon.client() as client:
             await client.mule_msg("x", 1)
         await daemon.noted("did", 2)
+        await emptied(group)
 
-        (exited,) = daemon.records("mule exited")
-        assert exited["reason"] == "signal 9 (SIGKILL), out of memory"
-        assert mule_of(await daemon.status(), 2)["pid"] == other
+    (exited,) = daemon.records("mule exited")
+    assert exited["reason"] == "signal 9 (SIGKILL), out of memory"
+    assert mule_of(await daemon.status(), 2)["pid"] == other
+    assert await daemon.stop() == 0
+
+
+async def test_a_mule_that_cannot_be_killed_holds_up_nobody_else(
+    daemon: Daemon,
+) -> None:
+    daemon.program("work", STANDS)
+    daemon.configure("""
+        [[mule]]
+        program = "work:main"
+        count = 2
+        harakiri_s = 0.3
+    """)
+    await daemon.start(policies=SOON)
+
+    with a_group("freezer") as group:
+        async with daemon.client() as client:
+            await client.mule_msg("x", 1)
+            await daemon.noted("took", 1)
+            (pid,) = (int(words[2]) for words in daemon.notes())
+            (group / "cgroup.procs").write_text(f"{pid}")
+            (group / "freezer.state").write_text("FROZEN")
+            try:
+                status = await daemon.status_when(
+                    lambda status: mule_of(status, 1)["state"] == "killing"
+                )
+                await client.mule_msg("y", 2)
+                await daemon.noted("took", 1, count=2)
+            finally:
+                (group / "freezer.state").write_text("THAWED")
+        await emptied(group)
+
+    # No second process of that mule was started beside it.
+    assert mule_of(status, 1)["pid"] == pid
+    await daemon.noted("did", 2, count=2)
+    assert {one["reason"] for one in daemon.records("mule exited")} == {"harakiri"}
+    await daemon.stop()
+
+
+async def test_a_mule_that_cannot_be_started_is_tried_again(daemon: Daemon) -> None:
+    daemon.program("work", ECHO)
+    daemon.configure('[[mule]]\nprogram = "work:main"')
+    await daemon.start(policies=SOON)
+    pid = mule_of(await daemon.status(), 1)["pid"]
+    assert pid is not None
+
+    with a_group("pids") as group:
+        (group / "cgroup.procs").write_text(f"{daemon.process.pid}")
+        (group / "pids.max").write_text("1")
+        os.kill(pid, signal.SIGKILL)
+        (refused, *_) = await daemon.logged("mule not started")
+        (group / "pids.max").write_text("max")
+        async with daemon.client() as client, asyncio.timeout(LONG):
+            await client.mule_msg("x", 1)
+        await daemon.noted("did", 1, "x")
         assert await daemon.stop() == 0
-    finally:
-        await wait_until(lambda: not (group / "cgroup.procs").read_text(), within=LONG)
-        group.rmdir()
+        await emptied(group)
 
-
-def _memory_group(limit: int) -> Path:
-    """Make a cgroup of our own with that much memory."""
-    top = Path("/sys/fs/cgroup/memory")
-    if os.geteuid() != 0 or not (top / "memory.limit_in_bytes").exists():
-        pytest.skip("needs root, and cgroups of version 1")
-    group = top / f"pymule-test-{os.getpid()}"
-    group.mkdir()
-    (group / "memory.limit_in_bytes").write_text(str(limit))
-    return group
+    assert "Resource temporarily unavailable" in str(refused["error"])

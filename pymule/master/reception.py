@@ -35,7 +35,7 @@ class Reception:
         self,
         loop: asyncio.AbstractEventLoop,
         claim: SocketClaim,
-        on_accept: Callable[[socket.socket, Credentials], None],
+        on_accept: Callable[[socket.socket, Credentials], bool],
     ) -> None:
         self._loop = loop
         self._claim = claim

@@ -18,9 +18,10 @@ class Guests:
     def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
 
-    def __call__(self, connection: socket.socket, credentials: Credentials) -> None:
+    def __call__(self, connection: socket.socket, credentials: Credentials) -> bool:
         del credentials
         self.sockets.append(connection)
+        return True
 
     async def __aenter__(self) -> Self:
         return self

@@ -128,9 +128,9 @@ def test_in_every_state_each_message_is_where_it_must_be(
 def test_another_start_with_the_same_history_is_the_same_state() -> None:
     one, other = World(WITH_A_LOCK), World(WITH_A_LOCK)
     for event in (("die", 0), ("start", 0)):
-        other.apply(event)  # type: ignore[arg-type]
+        other.apply(event)
 
     assert other.fingerprint() != one.fingerprint()  # who waited longest differs
     for event in (("die", 1), ("start", 1)):
-        other.apply(event)  # type: ignore[arg-type]
+        other.apply(event)
     assert other.fingerprint() == one.fingerprint()

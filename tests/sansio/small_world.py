@@ -5,10 +5,10 @@ senders were told, what mules have in hand, and what the journal was told; from 
 follows where a message must be, and where it must not.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Final
+from typing import Final, cast
 
 from pymule.errors import DrainingError, RefusedError
 from pymule.sansio.alarms import AlarmKind
@@ -162,11 +162,10 @@ class World:
                 if act in self.plan.acts:
                     yield (act, slot, number)
         # What was not touched comes after all that was.
-        many: Iterable[tuple[int, ...]] = product(range(3), repeat=len(mule.has))
-        for hands in many:
+        for hands in product(range(3), repeat=len(mule.has)):
             touched = [hand != _UNTOUCHED for hand in hands]
             if touched == sorted(touched, reverse=True):
-                yield "die", slot, *hands
+                yield cast("Event", ("die", slot, *hands))
         if self.plan.has_lock:
             if slot in self.line[:1]:
                 yield ("unlock", slot)

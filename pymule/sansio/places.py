@@ -34,6 +34,8 @@ class Places:
         """*run* is in its queue now; it may be delivered from *due_at* on."""
         if due_at is not None:
             self.put_off(run, due_at)
+        elif run.asked.key is None:
+            self._ready(run)
         else:
             self._line_up(run)
 
@@ -155,7 +157,8 @@ class Places:
 
     def _ready(self, run: Run) -> None:
         queue = run.queue
-        self.expiry.watch(run)
+        if run.expires_at is not None:
+            self.expiry.watch(run)
         if run.crashes:
             self._suspect(run)
         else:

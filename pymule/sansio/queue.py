@@ -1,7 +1,7 @@
 """The queue of one target: what it has, and how much it may have."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -187,11 +187,12 @@ class Queue:
         return run
 
     def charge(
-        self, batch: Batch, options: bytes, errors: Iterable[JsonObject] = ()
+        self, batch: Batch, options: bytes, errors: tuple[JsonObject, ...] = ()
     ) -> None:
         """Count the memory of a batch that is here, for the first time or anew."""
         cost = len(batch.payload) + _overhead(options)
-        cost += sum(len(str(value)) for one in errors for value in one.values())
+        if errors:
+            cost += sum(len(str(value)) for one in errors for value in one.values())
         self.bytes += cost - batch.cost
         batch.cost = cost
 
@@ -221,10 +222,13 @@ class Queue:
         batch.unsettled -= run.count
         if not batch.unsettled:
             self.bytes -= batch.cost
-        self._ledger.settled(run)
+        if batch.row:
+            self._ledger.settled(run)
 
 
 def _overhead(options: bytes) -> int:
     """Return what a batch costs beside its payload."""
+    if not options:
+        return BATCH_OVERHEAD_BYTES
     # Read options, and the place in a line of their key, cost about a batch more.
-    return BATCH_OVERHEAD_BYTES + (len(options) + BATCH_OVERHEAD_BYTES) * bool(options)
+    return 2 * BATCH_OVERHEAD_BYTES + len(options)

@@ -367,7 +367,8 @@ class Router:
                 self.room_made(queue)
             deliveries += self._lines.serve(now)
         for _, run in deliveries:
-            self.ledger.leased(run)
+            if run.batch.row:
+                self.ledger.leased(run)
         return deliveries
 
     # Leases

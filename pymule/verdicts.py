@@ -71,9 +71,12 @@ def verdict_in(error: BaseException | None) -> Retry | Reject | None:
 
 def verdict_behind(error: BaseException | None) -> Retry | Reject | None:
     """Return the verdict that *error* is, or from which it was raised."""
-    while error is not None:
+    # An exception may be its own cause: ``raise error from error``.
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
         if (verdict := verdict_in(error)) is not None:
             return verdict
+        seen.add(id(error))
         error = error.__cause__
     return None
 

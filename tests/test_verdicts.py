@@ -56,3 +56,12 @@ def test_a_verdict_is_found_behind_what_was_raised_from_it() -> None:
     assert verdict_in(raised_from(retry)) is None
     assert verdict_behind(raised_from(ValueError("x"))) is None
     assert verdict_behind(None) is None
+
+
+def test_an_error_that_is_its_own_cause_is_no_verdict() -> None:
+    first, second = ValueError("x"), ValueError("y")
+    first.__cause__, second.__cause__ = second, first
+
+    assert verdict_behind(first) is None
+    second.__cause__ = second
+    assert verdict_behind(first) is None

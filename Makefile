@@ -5,6 +5,11 @@ STAMP  := .venv/.installed
 PIP    := $(PY) -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --build-constraint constraints.txt
 
+# Most tests wait for processes most of the time, so two files at a time take little
+# more than half of it. One test alone: .venv/bin/python -m pytest tests/...
+JOBS ?= 2
+PYTEST := -m pytest -n $(JOBS) --dist loadfile
+
 OLD := pymule needs Python 3.11 or newer with its venv module (on Debian: \
 	apt install python3-venv). To choose another: make PYTHON=python3.12
 
@@ -34,11 +39,11 @@ run: $(STAMP)  ## Run the demonstration in the foreground; Ctrl-C stops it
 
 .PHONY: test
 test: $(STAMP)  ## Run all tests, on both event loops
-	$(PY) -m pytest
+	$(PY) $(PYTEST)
 
 .PHONY: slow
 slow: $(STAMP)  ## Run only the tests that start a real pymuled
-	$(PY) -m pytest -m slow
+	$(PY) $(PYTEST) -m slow
 
 .PHONY: fmt
 fmt: $(STAMP)  ## Format the code and repair what ruff can repair
@@ -58,7 +63,7 @@ types: $(STAMP)  ## Check the types of code and tests
 .PHONY: cover
 cover: $(STAMP)  ## Run all tests and count what they reach, in the mules too
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest
+	$(PY) -m coverage run $(PYTEST)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 	$(PY) -m coverage report --include='pymule/sansio/*' --fail-under=100

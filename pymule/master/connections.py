@@ -39,7 +39,7 @@ _END: Final = "end"
 # Verbs of one client in one turn; then the others have theirs.
 _MAX_VERBS: Final = 256
 # So long somebody who connects too often waits for it; beyond that it is refused.
-_MAX_REST_S: Final = 1.0
+_MAX_REST_S: Final = 2.0
 
 
 class Connections:

@@ -16,7 +16,7 @@ __all__ = ("Fairness",)
 _REST: Final = "rest"
 _CROWD: Final = "crowd"
 # About what it takes to greet somebody.
-_GREETING_S: Final = 0.0005
+_GREETING_S: Final = 0.00025
 # What the master remembers of a batch that was accepted, in bytes.
 _ACCEPTED_BYTES: Final = 160
 

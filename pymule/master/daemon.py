@@ -298,7 +298,7 @@ class Master:
         for signum in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(signum, self._stop_by_signal)
         self._loop.add_signal_handler(signal.SIGQUIT, lambda: self.stop(at_once=True))
-        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._loop.add_signal_handler(signal.SIGHUP, self._touch.reload)
         # Not through the loop: uvloop keeps SIGCHLD for itself.
         signal.signal(signal.SIGCHLD, self._child_ended)
 

@@ -45,18 +45,22 @@ class TouchReload:
         self._paths = wanted
 
     def changed(self, key: str, paths: list[str]) -> bool:
-        """Reload if *key* is one of ours; tell whether it is.
-
-        Once more after a reload that is under way, which may have read the old files.
-        """
+        """Reload if *key* is one of ours; tell whether it is."""
         if not key.startswith(_PREFIX):
             return False
         log(_LOGGER, logging.INFO, "touched", path=paths[0])
+        self.reload()
+        return True
+
+    def reload(self) -> None:
+        """Reload, and once more after a reload that is under way.
+
+        That one may have read the old files.
+        """
         if self._is_reloading():
             self._is_due = True
         else:
             self._reload()
-        return True
 
     def reload_ended(self) -> None:
         """Begin the reload that was due after the last one."""

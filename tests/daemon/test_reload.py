@@ -287,6 +287,28 @@ async def test_a_touch_reloads_and_one_during_a_reload_causes_one_more(
     assert await daemon.stop() == 0
 
 
+async def test_hangups_during_a_reload_are_one_more_afterwards(daemon: Daemon) -> None:
+    deploy(daemon, "v0")
+    daemon.configure(PAIR)
+    await daemon.start()
+
+    daemon.program("work", "wait_for('go')\n" + ECHO.replace("VERSION", "v1"))
+    daemon.signal(signal.SIGHUP)
+    await daemon.status_when(lambda status: status["state"] == "reloading")
+    async with daemon.client() as client:
+        for _ in range(3):
+            daemon.signal(signal.SIGHUP)
+            await client.call("ping")
+    daemon.configure(PAIR + '[[mule]]\nprogram = "work:main"\n')
+    daemon.allow("go")
+
+    await daemon.logged("reloaded", count=2)
+    status = await daemon.status_when(lambda status: status["state"] == "running")
+    assert len({row["id"] for row in status["mules"]}) == 3
+    assert not daemon.records("reload refused")
+    assert await daemon.stop() == 0
+
+
 async def test_a_reload_changes_which_paths_reload(daemon: Daemon) -> None:
     deploy(daemon, "v0")
     old, new = daemon.directory / "old", daemon.directory / "new"

@@ -61,6 +61,21 @@ async def test_touches_during_a_reload_are_one_more_afterwards(touches: int) -> 
     assert reloads.count == 1
 
 
+async def test_a_reload_that_is_asked_for_is_done_at_once_or_afterwards() -> None:
+    reloads = Reloads()
+
+    reloads.touch.reload()
+    assert reloads.count == 1
+    reloads.is_under_way = True
+    reloads.touch.reload()
+    reloads.touch.reload()
+    assert reloads.count == 1
+    reloads.is_under_way = False
+    reloads.touch.reload_ended()
+
+    assert reloads.count == 2
+
+
 async def test_a_change_for_somebody_else_is_left_to_them() -> None:
     reloads = Reloads()
 

@@ -28,7 +28,8 @@ class Reception:
     Args:
         loop: asyncio's or uvloop's.
         claim: Closed by :meth:`close`.
-        on_accept: Owns the socket it gets, which is non-blocking.
+        on_accept: Owns the socket it gets, which is non-blocking; returns whether it
+            lets the newcomer in.
     """
 
     def __init__(

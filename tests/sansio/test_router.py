@@ -11,7 +11,14 @@ from pymule.sansio.alarms import AlarmKind
 from pymule.sansio.batch import Batch
 from pymule.sansio.delivery import DeadReason, DeliveryPolicy
 from pymule.sansio.queue import Keeping, Limits
-from pymule.sansio.record import DeadGone, Durability
+from pymule.sansio.record import (
+    Changed,
+    DeadGone,
+    Durability,
+    Gone,
+    RowGone,
+    Stored,
+)
 from pymule.sansio.run import BATCH_OVERHEAD_BYTES
 from tests.sansio.routing import DURABLE, Desk
 
@@ -641,3 +648,55 @@ def test_an_answer_from_elsewhere_keeps_the_order_of_those_of_its_sender() -> No
 
     assert desk.router.take_answers() == [(2, 1, 1, error)]
     assert desk.write() == [(1, 1, 1, 1), (1, 2, 1, error)]
+
+
+# The journal
+
+
+def test_a_lease_is_told_with_its_attempt_and_a_return_takes_it_back() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    link = desk.link(1, "a", credit=2)
+    desk.submit("a", b"x", b"y")
+    desk.write()
+
+    desk.sent()
+    assert desk.router.take_facts() == [Changed(1, 1, 2, 1, 0)]
+    desk.router.give_back(link, 2, 1)
+    assert desk.router.take_facts() == [Changed(1, 2, 1, 0, 0)]
+
+
+def test_a_retry_of_a_batch_is_told_from_a_row_of_its_own() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    link = desk.link(1, "a", credit=2)
+    desk.submit("a", b"x", b"y")
+    desk.write()
+    desk.sent()
+    desk.router.take_facts()
+
+    desk.nack(link, 2, delay=5.0)
+
+    stored, gone, changed = desk.router.take_facts()
+    assert isinstance(stored, Stored)
+    assert (stored.row, stored.first_id, stored.is_kept) == (2, 2, True)
+    assert gone == Gone(1, 2, 1)
+    error = {"type": "Oops", "attempt": 1}
+    assert changed == Changed(2, 2, 1, 1, 0, 14.0, (error,))
+
+
+def test_a_death_tells_what_was_in_hand_and_what_was_done() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    link = desk.link(1, "a", credit=9)
+    for body in (b"done", b"held", b"untouched"):
+        desk.submit("a", body)
+    desk.write()
+    desk.sent()
+    desk.router.take_facts()
+
+    desk.gone(link, 1, taken=2)
+
+    error = {"type": "MuleDied", "attempt": 1}
+    assert desk.router.take_facts() == [
+        Changed(3, 3, 1, 0, 0),
+        Changed(2, 2, 1, 1, 1, None, (error,)),
+        RowGone(1),
+    ]

@@ -113,7 +113,7 @@ WITH_A_LOCK: Final = Plan(
             id="one key and batch, a full disk",
         ),
         pytest.param(plan({}, {}, is_batch=True), 5_000, id="one batch"),
-        pytest.param(plan({"ttl": 5.0}, {}, "reject"), 5_000, id="one expires"),
+        pytest.param(plan({"ttl": 5.0}, {}), 5_000, id="one expires"),
     ],
 )
 def test_in_every_state_each_message_is_where_it_must_be(

@@ -126,7 +126,9 @@ class _Run:
         """Carry *blow* out; tell whether there was a victim."""
         match blow.fault:
             case Fault.KILL_MULE | Fault.STOP_MULE:
-                mules = self._stage.mules()
+                # Mostly those that work; some while they start.
+                mules = blow.choice % 4 and self._stage.busy_mules()
+                mules = mules or self._stage.mules()
                 return bool(mules) and self._hurt(
                     blow, mules[blow.choice % len(mules)], Fault.KILL_MULE
                 )

@@ -22,8 +22,8 @@ import psutil
 
 from pymule.client.aio import Client
 from pymule.errors import PymuleError
-from tests.chaos.history import Entry
-from tests.chaos.notes import read
+from tests.chaos.history import Entry, Settle, Take
+from tests.chaos.notes import parse, read
 
 __all__ = ("ORDERED", "QUEUES", "SENDERS", "Stage", "until")
 
@@ -36,6 +36,9 @@ _SLOWNESS: Final = float(os.environ.get("PYMULE_TEST_SLOWNESS", "1"))
 _PATIENCE_S: Final = 30.0 * _SLOWNESS
 # For what a sender is at: at most a queue full of messages is before it.
 _ANSWER_S: Final = 10.0 * _SLOWNESS
+
+# Of the notes of the mules: some 50 messages.
+_LATELY_BYTES: Final = 8192
 
 # Nothing becomes a dead letter here, whatever happens to it.
 _QUEUE: Final = """
@@ -212,6 +215,18 @@ class Stage:
         with suppress(psutil.NoSuchProcess):
             return [p.pid for p in psutil.Process(self.master.pid).children()]
         return []
+
+    def busy_mules(self) -> list[int]:
+        """Return those of them that took or finished something lately."""
+        notes = self.directory / "mules"
+        if not notes.exists():
+            return []
+        with notes.open("rb") as file:
+            file.seek(max(0, notes.stat().st_size - _LATELY_BYTES))
+            lines = file.read().decode().splitlines()[1:]
+        entries = map(parse, lines)
+        pids = {entry.pid for entry in entries if isinstance(entry, Take | Settle)}
+        return [pid for pid in self.mules() if pid in pids]
 
     def resources(self) -> dict[str, int]:
         """Return what the daemon holds, and must not hold more of in the end."""

@@ -24,6 +24,7 @@ _EXPLAINED: Final[dict[str, set[Fault | Break]]] = {
     "reload stopped": {Fault.KILL_MULE, Fault.STOP_MULE},
     "pymuled failed": {Break.POWER_CUT, Break.DISK_ERROR, Fault.FILL_DISK},
     "journal failed": {Break.POWER_CUT, Break.DISK_ERROR},
+    "journal ends early": {Break.POWER_CUT, Break.DISK_ERROR},
     "journal full": {Fault.FILL_DISK},
 }
 

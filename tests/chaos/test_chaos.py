@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180_000 * MS)]
 
 @pytest.mark.parametrize(
     ("durability", "seed", "duration"),
-    [("memory", 1, 15), ("process", 2, 15), ("disk", 3, 20)],
+    [("memory", 1, 14), ("process", 2, 16), ("disk", 3, 20)],
 )
 def test_chaos_loses_nothing(durability: str, seed: int, duration: int) -> None:
     told = run_program(

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -72,8 +71,9 @@ def run_program(module: str, *words: object) -> Ended:
     ) as process:
         try:
             output, errors = process.communicate()
-        finally:
-            # The mules end with their master.
-            with suppress(ProcessLookupError):
+        except BaseException:
+            # Not later: its number would be anybody's. The mules end with their master.
+            if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
+            raise
     return Ended(process.returncode, output, errors)

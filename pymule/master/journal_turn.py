@@ -53,6 +53,10 @@ _LETTER_BYTES: Final = 4096
 _DELETE_CHANGES: Final = (
     "DELETE FROM changes WHERE row IN (SELECT value FROM json_each(?))"
 )
+_DELETE_OLD: Final = (
+    "DELETE FROM changes WHERE row = ? AND attempts IS NOT NULL AND first_id >= ?"
+    " AND first_id + count <= ?"
+)
 _DELETE_DEAD: Final = "DELETE FROM dead WHERE id IN (SELECT value FROM json_each(?))"
 _DELETE_ROWS: Final = "DELETE FROM rows WHERE row IN (SELECT value FROM json_each(?))"
 
@@ -72,6 +76,7 @@ class Turn:
         self.highest_id = 0
         self._kept: dict[int, Stored] = {}
         self._changes: dict[int, list[Changed | Gone]] = {}
+        self._replaced: list[Changed] = []
         self._gone: list[int] = []
         self._letters: dict[int, DeadLetter] = {}
         self._letters_gone: list[int] = []
@@ -109,11 +114,17 @@ class Turn:
 
     def _change(self, fact: Changed | Gone) -> None:
         changes = self._changes.setdefault(fact.row, [])
-        if changes and _follows(changes[-1], fact):
-            last = changes[-1]
+        last = changes[-1] if changes else None
+        if last is not None and _follows(last, fact):
             changes[-1] = replace(last, count=last.count + fact.count)
-        else:
-            changes.append(fact)
+            return
+        if isinstance(fact, Changed) and (fact.attempts != 1 or fact.errors):
+            # Else a message that fails for days would keep all it ever was. The first
+            # lease, which is nearly all there is, has nothing to replace.
+            self._replaced.append(fact)
+            if isinstance(last, Changed) and _has_same_ids(last, fact):
+                changes.pop()
+        changes.append(fact)
 
     @property
     def is_empty(self) -> bool:
@@ -155,6 +166,7 @@ class Turn:
         gone = json.dumps(self._gone)
         return [
             *inserts("rows", ROW_COLUMNS, kept),
+            *(_delete_old(fact) for fact in self._replaced),
             *inserts("changes", CHANGE_COLUMNS, changes),
             *_when(self._gone, _DELETE_ROWS, gone),
             *_when(self._gone, _DELETE_CHANGES, gone),
@@ -211,6 +223,15 @@ def _pause(item: tuple[str, bool]) -> Statement:
     if is_paused:
         return "INSERT OR REPLACE INTO paused VALUES (?)", (queue,)
     return "DELETE FROM paused WHERE queue = ?", (queue,)
+
+
+def _delete_old(fact: Changed) -> Statement:
+    """Return what takes out earlier changes of nothing but the same messages."""
+    return _DELETE_OLD, (fact.row, fact.first_id, fact.first_id + fact.count)
+
+
+def _has_same_ids(last: Changed, fact: Changed) -> bool:
+    return (last.first_id, last.count) == (fact.first_id, fact.count)
 
 
 def _follows(last: Changed | Gone, fact: Changed | Gone) -> bool:

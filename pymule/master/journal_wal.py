@@ -54,9 +54,15 @@ def _commits(fd: int) -> list[int]:
         salts.add(salt)
     for number, place in enumerate(range(_HEADER.size, size - step + 1, step), 1):
         _, pages, salt, _, _ = _FRAME.unpack(os.pread(fd, _FRAME.size, place))
-        if number == 1:
+        if number == 1 and not _is_before(salt, salts):
             # If the header is what was damaged, this is what its salt was.
             salts.add(salt)
         if pages and salt in salts:
             commits.append(number)
     return commits
+
+
+def _is_before(salt: bytes, salts: set[bytes]) -> bool:
+    """Tell whether *salt* is of the WAL before: a new header has no frame yet."""
+    after = (int.from_bytes(salt[:4]) + 1) % 2**32
+    return any(int.from_bytes(known[:4]) == after for known in salts)

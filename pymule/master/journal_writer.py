@@ -30,6 +30,7 @@ from pymule.master.journal_pages import PAGES_BYTES, Pages
 from pymule.master.journal_records import Clock
 from pymule.master.journal_space import Space
 from pymule.master.journal_turn import Statement, Turn, highest_id_of, room_for, stores
+from pymule.sansio.dedupe import MAX_SEEN
 from pymule.sansio.record import Fact, Stored
 
 __all__ = ("FAILED_NAME", "JournalWriter", "Progress")
@@ -109,6 +110,8 @@ class JournalWriter:
         self._taken = 0
         self._written = 0
         self._is_closing = False
+        # What there was no room for the last time.
+        self._refused_size = PAGES_BYTES
         self._retry_at = 0.0
         self._look_at = 0.0
         self._upkeep_at = 0.0
@@ -120,6 +123,9 @@ class JournalWriter:
             while not self._is_closing:
                 self._turn()
             self._finish()
+        except StorageFullError as exc:
+            self._file.abandon()
+            self._on_failed(exc)
         except (sqlite3.Error, OSError) as exc:
             self._fail(JournalFailedError(str(self._file.path), str(exc)))
         except Exception as exc:  # noqa: BLE001  (a thread that ends unheard lets everybody wait for ever)
@@ -212,10 +218,13 @@ class JournalWriter:
             statements = self._numbers.take(max(map(highest_id_of, rows)), max(numbers))
             statements += stores(rows, clock)
             is_synced = any(fact.is_synced for fact in rows)
+            # What goes into a file that was removed is not to be confirmed.
+            self.pages.check()
             if self._commit(statements, size, is_synced=is_synced):
                 self.rows += len(rows)
                 self._on_progress(Progress(self._written, stored=numbers))
                 return
+        self._refused_size = size
         self._set_full(is_full=True)
         self._on_progress(Progress(self._written, refused=numbers, error=self._error))
 
@@ -265,15 +274,17 @@ class JournalWriter:
         """Do what can wait until nothing is queued."""
         if self.is_full and not self._waiting:
             self.pages.make_room()
-            self._set_full(is_full=not self._space.has_room(PAGES_BYTES))
+            self._set_full(is_full=not self._has_room(self._refused_size))
         else:
             self.pages.tidy()
 
     def _forget_seen(self) -> None:
         until = time.time_ns() - int(self._seen_window_s * 1e9)
-        sql = "DELETE FROM seen WHERE at < ?"
+        # Of those that no queue remembers, the window apart: one cannot be of use.
+        last = "SELECT at FROM seen ORDER BY at DESC LIMIT 1 OFFSET ?"
+        sql = f"DELETE FROM seen WHERE at < max(?, ifnull(({last}), 0))"  # noqa: S608  (no value of others)
         if not self.is_full:
-            self._commit([(sql, (until,))], 0, is_synced=False)
+            self._commit([(sql, (until, MAX_SEEN))], 0, is_synced=False)
 
     # The end
 
@@ -285,7 +296,9 @@ class JournalWriter:
             time.sleep(_RETRY_S)
             self._write([], time.monotonic())
         if self._waiting:
-            raise OSError(f"the disk is full; {len(self._waiting)} facts are lost")
+            # No fault of the disk: the next start finds what was done last undone, and
+            # does it again.
+            raise self._error
         numbers = (self._numbers.next_id, self._numbers.next_row)
         sql = "UPDATE meta SET clean = 1, next_id = ?, next_row = ?"
         # If there is no room for this, the next start checks the file; nothing is lost.

@@ -9,6 +9,7 @@ import pytest
 from pymule.master.journal_file import JournalFile
 from pymule.master.journal_records import Clock
 from pymule.master.journal_turn import Turn, room_for, stores
+from pymule.sansio.body import JsonObject
 from pymule.sansio.record import (
     Buried,
     Changed,
@@ -17,6 +18,7 @@ from pymule.sansio.record import (
     Gone,
     Paused,
     RowGone,
+    Stored,
 )
 from tests.master.journaling import letter, stored
 
@@ -89,6 +91,39 @@ def test_a_letter_that_dies_again_after_its_replay_is_there_once_and_last(
     write(file, Buried(letter(3)), DeadGone((3, 99)))
 
     assert rows(file, "SELECT id FROM dead ORDER BY number") == [2, 1]
+
+
+def test_a_message_that_fails_again_and_again_keeps_its_last_history(
+    file: JournalFile,
+) -> None:
+    seq = count(1)
+    write(file, Stored(1, "a", 1, 1, b"", b"", 0.0, is_kept=True))
+    for attempt in range(1, 200):
+        errors: list[JsonObject] = [{"text": str(n)} for n in range(attempt)]
+        for fact in (
+            Changed(1, 1, 1, attempt, 0, None, tuple(errors[1:])),
+            Changed(1, 1, 1, attempt, 0, 5.0, tuple(errors)),
+        ):
+            file.run(Turn([fact]).statements(CLOCK, seq), is_synced=False)
+
+    assert rows(file, "SELECT attempts FROM changes") == [199]
+
+
+def test_what_replaces_a_change_leaves_those_of_other_messages(
+    file: JournalFile,
+) -> None:
+    seq = count(1)
+    write(file, Stored(1, "a", 1, 9, b"", b"", 0.0, is_kept=True))
+    turns: list[list[Fact]] = [
+        [Changed(1, 1, 9, 1, 0), Gone(1, 5, 1)],
+        [Changed(1, 3, 2, 0, 0), Changed(1, 4, 1, 2, 0, None, ({"a": "b"},))],
+        [Changed(1, 3, 1, 0, 0, None)],
+    ]
+    for facts in turns:
+        file.run(Turn(facts).statements(CLOCK, seq), is_synced=False)
+
+    left = rows(file, "SELECT first_id || '+' || count FROM changes ORDER BY seq")
+    assert left == ["1+9", "5+1", "3+2", "4+1", "3+1"]
 
 
 def test_the_last_word_about_a_pause_counts(file: JournalFile) -> None:

@@ -62,6 +62,17 @@ def test_those_behind_a_flipped_bit_are_lost(state_dir: Path, frame: int) -> Non
     assert lost(state_dir) == 4 - frame
 
 
+def test_a_new_header_before_old_frames_has_lost_nothing(state_dir: Path) -> None:
+    wal = state_dir / "journal.db-wal"
+    content = bytearray(wal.read_bytes())
+    # As SQLite begins a WAL anew: one more, and a number drawn at random.
+    salt = (int.from_bytes(content[16:20]) + 1) % 2**32
+    content[16:24] = salt.to_bytes(4) + b"\x5a" * 4
+    wal.write_bytes(content)
+
+    assert commits_in(wal) == []
+
+
 @pytest.mark.parametrize("place", range(0, 32, 4))
 def test_all_are_lost_with_the_header(state_dir: Path, place: int) -> None:
     flip(state_dir / "journal.db-wal", place)

@@ -51,6 +51,7 @@ class Plan:
     Args:
         options: Of each message.
         is_batch: Whether both are submitted at once.
+        is_one: Whether the second is never submitted.
         is_durable: Whether a journal keeps them; then the master may die.
         has_lock: Whether the mules want a lock.
         acts: What mules and clocks do, beside acks and deaths.
@@ -58,6 +59,7 @@ class Plan:
 
     options: tuple[OptionWords, OptionWords]
     is_batch: bool = False
+    is_one: bool = False
     is_durable: bool = True
     has_lock: bool = False
     acts: frozenset[str] = frozenset()
@@ -101,7 +103,7 @@ class World:
         self.plan = plan
         self.router = self._open()
         self.journal: JournalModel[None] = JournalModel(None)
-        self.messages = [Known(), Known()]
+        self.messages = [Known(), Known(is_submitted=plan.is_one)]
         self.mules = [Mule(), Mule()]
         self.next_link = 1
         self.lives = 1 + plan.is_durable

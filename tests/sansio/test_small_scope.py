@@ -95,6 +95,11 @@ IN_MEMORY: Final = Plan(
     is_durable=False,
     acts=frozenset({"nack", "retry", "reject", "return", "replay"}),
 )
+EVERYTHING: Final = Plan(
+    ({"key": "k", "ttl": 5.0}, {}),
+    is_one=True,
+    acts=frozenset({"nack", "retry", "reject", "return", "replay", "refuse"}),
+)
 WITH_A_LOCK: Final = Plan(
     (KEYED, KEYED), is_durable=False, has_lock=True, acts=frozenset({"nack"})
 )
@@ -105,6 +110,7 @@ WITH_A_LOCK: Final = Plan(
     ("small", "least"),
     [
         pytest.param(IN_MEMORY, 1_000, id="in memory"),
+        pytest.param(EVERYTHING, 1_000, id="one message and everything"),
         pytest.param(WITH_A_LOCK, 1_200, id="two that want a lock"),
         pytest.param(plan(KEYED, KEYED, "nack"), 9_000, id="one key"),
         pytest.param(

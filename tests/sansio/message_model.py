@@ -234,6 +234,7 @@ class QueueModel:
             return self.at(Place.SUSPECT)[:1]
         priority = run.asked.priority
         line = self.lines[priority]
+        assert line, "it is not ready"
         higher = any(self.lines[priority + 1 :])
         if not self.is_unsure:
             assert not higher or self.bypassed[priority] >= MAX_BYPASS

@@ -64,6 +64,7 @@ OPTIONS: Final[tuple[OptionWords, ...]] = (
     {"max_attempts": 1},
     {"max_crashes": 1, "priority": 5},
 )
+RETRIED: Final[tuple[OptionWords, ...]] = ({}, {"key": "k"}, {"priority": 5})
 # Whatever a journal says; the disk is full as a rule.
 NO_SPACE: Final = DrainingError()
 
@@ -315,8 +316,19 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
         is_final: bool,  # noqa: FBT001  (hypothesis passes it by name)
         jitter: float,
     ) -> None:
-        number, message = self._any_sent(data)
-        attempt = message.attempts + 1
+        _, message = self._any_sent(data)
+        self._nack(message, delay, jitter, is_final=is_final)
+
+    def _nack(
+        self,
+        message: Message,
+        delay: float | None,
+        jitter: float = 0.0,
+        *,
+        is_final: bool = False,
+    ) -> None:
+        number, attempt = message.link, message.attempts + 1
+        assert number is not None
         self.model.nack(message, delay, jitter, is_final=is_final)
 
         self.router.nack(
@@ -331,6 +343,22 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
         )
 
         self.end()
+
+    @rule(
+        words=st.sampled_from(RETRIED),
+        delay=st.sampled_from([0.0, 5.0]),
+        downtime=st.sampled_from([0.0, 6.0]),
+    )
+    def a_retry_and_a_crash(
+        self, words: OptionWords, delay: float, downtime: float
+    ) -> None:
+        """The first of a batch failed, the others wait: rare by chance."""
+        self.submit("a", 3, words)
+        self.write()
+        if self.sent:
+            self._nack(min(self.sent, key=lambda message: -message.row), delay)
+            self.pump()
+            self.crash(ENOUGH, 0, downtime)
 
     # Time
 

@@ -27,6 +27,7 @@ __all__ = (
     "ids_of",
     "letter_of",
     "peeked",
+    "purge_all",
     "purge_letters",
     "replay_letters",
     "waiting_in",
@@ -82,6 +83,20 @@ class Outcome:
     done: list[int] = field(default_factory=list)
     unknown: list[int] = field(default_factory=list)
     error: PymuleError | None = None
+
+
+async def purge_all(client: Client, queue: str, expected: int) -> int:
+    """Drop what waits in *queue*, in as many calls as that takes; return how many.
+
+    What comes in the meantime stays, once as many as *expected* are gone.
+    """
+    purged, is_more = 0, True
+    while is_more and purged <= expected:
+        answer = await client.call("purge", queue=queue)
+        count = answer.get("purged")
+        purged += count if isinstance(count, int) else 0
+        is_more = bool(answer.get("more"))
+    return purged
 
 
 async def waiting_in(client: Client, queue: str) -> int:

@@ -81,22 +81,20 @@ def purge(
     if not yes:
         check_can_ask("purges the queue")
     from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
-    from pymule.cli.letters import waiting_in  # noqa: PLC0415  (as above)
+    from pymule.cli.letters import purge_all, waiting_in  # noqa: PLC0415  (as above)
 
+    count = ask(
+        lambda client: waiting_in(client, queue), socket=socket, timeout=timeout
+    )
     if not yes:
-        count = ask(
-            lambda client: waiting_in(client, queue), socket=socket, timeout=timeout
-        )
         confirm(f"purge {counted(count, 'message')} of {queue}?")
-    answer = ask(
-        lambda client: client.call("purge", queue=queue),
-        socket=socket,
-        timeout=timeout,
+    purged = ask(
+        lambda client: purge_all(client, queue, count), socket=socket, timeout=timeout
     )
     if is_json:
-        write_json(answer)
+        write_json({"queue": queue, "purged": purged})
     else:
-        write(f"purged {counted(answer.get('purged'), 'message')}\n")
+        write(f"purged {counted(purged, 'message')}\n")
 
 
 def pause(

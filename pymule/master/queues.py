@@ -54,6 +54,8 @@ _MAX_SKIP: Final = 1_000_000
 _MAX_ANSWER: Final = 256 * 1024
 # Dead letters that one call looks at, most of which a filter may leave out.
 _MAX_LOOKS: Final = 10_000
+# Batches that one call drops.
+_MAX_PURGED: Final = 10_000
 
 
 class Queues:
@@ -130,7 +132,8 @@ class Queues:
 
     def _purge(self, call: Call, who: Credentials) -> JsonObject:
         name = self._queue_name(call)
-        count = self._upkeep.purge(name)
+        count = self._upkeep.purge(name, _MAX_PURGED)
+        is_more = next(self._upkeep.peek(name, 1), None) is not None
         log(
             _LOGGER,
             logging.INFO,
@@ -140,7 +143,7 @@ class Queues:
             pid=who.pid,
             uid=who.uid,
         )
-        return {"queue": name, "purged": count}
+        return {"queue": name, "purged": count, "more": is_more}
 
     def _pause(self, call: Call, who: Credentials) -> JsonObject:
         name = self._queue_name(call)

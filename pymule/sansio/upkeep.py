@@ -93,12 +93,18 @@ class Upkeep:
         self._router.ledger.paused(name, is_paused=False)
         return True
 
-    def purge(self, name: str) -> int:
-        """Drop what waits in a queue, not what mules have; return how many."""
+    def purge(self, name: str, most: int) -> int:
+        """Drop what waits in a queue, not what mules have; return how many.
+
+        Args:
+            name: Of the queue.
+            most: Batches that are dropped, at most: each takes a few microseconds.
+        """
         queue = self._router.queues[name]
         count = 0
         # A message of a key that leaves lets the next one of it come.
-        while runs := list(queue.waiting_runs()):
+        while most > 0 and (runs := list(islice(queue.waiting_runs(), most))):
+            most -= len(runs)
             for run in runs:
                 if run.place is not Place.GONE:
                     count += run.count

@@ -197,7 +197,7 @@ async def test_the_alarms_of_the_router_are_set_and_given_up(yard: Yard) -> None
     yard.submit("brief", b"a", delay=1000.0)
     was_set = (AlarmKind.DUE.value, 1) in yard.ticker
 
-    Upkeep(yard.desk.router).purge("brief")
+    Upkeep(yard.desk.router).purge("brief", 99)
     yard.pump()
 
     assert was_set

@@ -384,7 +384,7 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
     def purge(self, name: str) -> None:
         count = self.model.purge(self.model.queues[name])
 
-        assert Upkeep(self.router).purge(name) == count
+        assert Upkeep(self.router).purge(name, 1_000) == count
 
         self.end()
 

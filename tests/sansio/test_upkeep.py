@@ -154,7 +154,7 @@ def test_a_purge_drops_what_waits_and_not_what_mules_have() -> None:
     desk.router.take_alarms()
     upkeep = Upkeep(desk.router)
 
-    assert upkeep.purge("a") == 6
+    assert upkeep.purge("a", 99) == 6
 
     queue = desk.router.queues["a"]
     assert (queue.count, queue.purged, queue.ready_count) == (1, 6, 0)
@@ -183,7 +183,7 @@ def test_a_purge_frees_the_mule_that_was_kept_free() -> None:
     desk.gone(dead, 0)
     desk.sent()
 
-    Upkeep(desk.router).purge("a")
+    Upkeep(desk.router).purge("a", 99)
     desk.submit("b", b"x")
 
     assert desk.router.links[link].reserved_by is None
@@ -197,7 +197,7 @@ def test_a_purge_makes_room_and_lets_a_closed_queue_go() -> None:
     desk.router.close_queue("b")
     upkeep = Upkeep(desk.router)
 
-    assert (upkeep.purge("a"), upkeep.purge("b")) == (1, 1)
+    assert (upkeep.purge("a", 99), upkeep.purge("b", 99)) == (1, 1)
 
     assert desk.router.take_answers() == [(1, 2, 1, 3)]
     assert list(desk.router.queues) == ["a"]
@@ -567,3 +567,12 @@ def test_a_second_start_finds_what_the_first_one_did() -> None:
     found = recover(first, *rows)
 
     assert recover(second, *rows) == found
+
+
+def test_a_purge_drops_so_many_batches_at_a_time() -> None:
+    desk = Desk("a")
+    for _ in range(5):
+        desk.submit("a", b"x", b"y")
+    upkeep = Upkeep(desk.router)
+
+    assert [upkeep.purge("a", 2) for _ in range(4)] == [4, 4, 2, 0]

@@ -103,8 +103,9 @@ class DurableRouter:
         self.model.answered(answers, new)
         for _, _, _, result in answers:
             if isinstance(result, int):
-                message = self.model.messages[result]
-                assert not message.is_durable or message.row in self.journal.stored
+                message = self.model.messages.get(result)
+                if message is not None and message.is_durable:
+                    assert message.row in self.journal.stored
 
     def pump(self) -> None:
         self._pump()

@@ -237,7 +237,8 @@ class QueueModel:
         assert line, "it is not ready"
         higher = any(self.lines[priority + 1 :])
         if not self.is_unsure:
-            assert not higher or self.bypassed[priority] >= MAX_BYPASS
+            # A turn of a level that is lower still counts as one.
+            assert not higher or self.bypassed[priority] >= MAX_BYPASS - priority
             self.bypassed[priority] = 0
             for level in range(priority):
                 if self.lines[level]:

@@ -18,6 +18,7 @@ from pymule.sansio.delivery import DeliveryPolicy
 from pymule.sansio.link import LinkId
 from pymule.sansio.options import OptionWords, pack_options, read_options
 from pymule.sansio.queue import Keeping, Limits
+from pymule.sansio.ready import MAX_BYPASS
 from pymule.sansio.record import Durability
 from pymule.sansio.run import Hands
 from pymule.sansio.upkeep import Upkeep
@@ -81,6 +82,7 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
         policy=st.sampled_from(POLICIES),
         limits=LIMITS,
         keeping=KEEPING,
+        credit=st.sampled_from([100, 100, 1]),
         is_pumping=st.sampled_from([True, True, False]),
     )
     def start(
@@ -88,6 +90,7 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
         policy: DeliveryPolicy,
         limits: Limits,
         keeping: Keeping,
+        credit: int,
         is_pumping: bool,  # noqa: FBT001  (hypothesis passes it by name)
     ) -> None:
         self.is_pumping = is_pumping
@@ -96,7 +99,7 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
         self.model.queues["b"] = QueueModel("b", limits, keeping, policy)
         self.router = self.open_router()
         for _ in range(2):
-            self.add_link(list(NAMES), 100)
+            self.add_link(list(NAMES), credit)
 
     # Senders
 
@@ -128,8 +131,9 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
         """One of low priority waits behind many of a higher one: rare by chance."""
         self.is_flooded = True
         self.submit("a", 1, {})
-        for _ in range(20):
+        for _ in range(2 * MAX_BYPASS + 2):
             self.submit("a", 1, {"priority": 9})
+        self.write()
 
     @rule()
     def sender_gone(self) -> None:
@@ -355,6 +359,7 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
         """The first of a batch failed, the others wait: rare by chance."""
         self.submit("a", 3, words)
         self.write()
+        self.commit(ENOUGH)
         if self.sent:
             self._nack(min(self.sent, key=lambda message: -message.row), delay)
             self.pump()

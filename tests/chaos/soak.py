@@ -109,8 +109,10 @@ def _command(run: _Run) -> str:
 
 
 def _stateful_tests(examples: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "tests/sansio", "-k", "runTest"],
+    # A dump of what takes long, made while it runs, may crash the interpreter.
+    words = ["-q", "tests/sansio", "-k", "runTest", "-o", "faulthandler_timeout=0"]
+    return subprocess.Popen(  # noqa: S603  (our own interpreter, no shell)
+        [sys.executable, "-m", "pytest", *words],
         env={**os.environ, "PYMULE_TEST_EXAMPLES": str(examples)},
         stdout=sys.stderr,
     )

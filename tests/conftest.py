@@ -5,7 +5,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -169,3 +169,16 @@ def _loop_guard(request: pytest.FixtureRequest) -> None:
     # Asked for here and not by autouse, so that tests without a loop do not get one.
     if is_async_test(request.node):
         request.getfixturevalue("_nothing_is_lost_on_the_loop")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    """Let what a test logs be sent from one process to another, which takes UTF-8 only."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode())
+        for name, text in report.sections
+    ]
+    return report

@@ -162,7 +162,11 @@ def test_a_purge_drops_what_waits_and_not_what_a_mule_has(logged: Logged) -> Non
     desk.submit("mule", b"late", delay=60)
     desk.submit("farm:busy", b"other")
 
-    assert desk.ask("purge", queue="mule") == {"queue": "mule", "purged": 3, "more": False}
+    assert desk.ask("purge", queue="mule") == {
+        "queue": "mule",
+        "purged": 3,
+        "more": False,
+    }
 
     queue = desk.router.queues["mule"]
     assert (queue.count, queue.leased, queue.purged) == (1, 1, 3)

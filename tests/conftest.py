@@ -175,7 +175,7 @@ def _loop_guard(request: pytest.FixtureRequest) -> None:
 def pytest_runtest_makereport() -> Generator[
     None, pytest.TestReport, pytest.TestReport
 ]:
-    """Let what a test logs be sent from one process to another, which takes UTF-8 only."""
+    """Let what a test logs travel between processes, which takes UTF-8."""
     report = yield
     report.sections = [
         (name, text.encode(errors="backslashreplace").decode())

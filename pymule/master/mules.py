@@ -263,6 +263,9 @@ class Mules:
         running = generation.current
         if running is None:
             return
+        # One that is told to end while it starts may get ready all the same.
+        self._router.drain_link(running.link)
+        self._signals.mule_drains(running.link)
         if signum == signal.SIGKILL:
             # SIGKILL is sent again and again to what does not end.
             if generation.life.kill_reason in _UNCLEAN and not running.is_counted:

@@ -31,6 +31,31 @@ async def test_a_mule_is_spawned_greeted_and_up(yard: Yard, logged: Logged) -> N
     assert logged("mule output")[0]["line"] == "I am stand-in 3"
 
 
+async def test_a_mule_that_is_told_to_end_while_it_starts_gets_no_message(
+    yard: Yard, logged: Logged
+) -> None:
+    program = """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    greet()
+    print("here", flush=True)
+    signal.sigwait([signal.SIGTERM])
+    say(Ready())
+    ask(10)
+    rest()
+    """
+    master = await yard.open(a_plan(a_spec(1, program)))
+    await until(lambda: logged("mule output"))
+    guest = await yard.greeted()
+    await guest.submit(0, b"hello")
+
+    master.mules.stop(first(yard))
+    (link,) = master.router.links.values()
+    await until(lambda: link.lanes and link.lanes[0].limit == 10)
+
+    assert link.leased == 0
+    assert master.router.queues["mule"].ready_count == 1
+
+
 async def test_a_mule_that_dies_is_started_again_and_its_end_is_kept(
     yard: Yard, logged: Logged
 ) -> None:

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--durability", choices=list(BY_DURABILITY), default="memory")
     parser.add_argument("--faults", help="separated by commas; default all that apply")
     parser.add_argument("--profile", choices=list(_PERIODS), default="smoke")
+    parser.add_argument("--pause", type=float, default=0.05, help="of senders, seconds")
     parser.add_argument("--saboteur", default="none", help="a bug to plant")
     given = parser.parse_args()
     faults = BY_DURABILITY[given.durability]
@@ -40,6 +41,7 @@ def main() -> int:
         given.durability,
         faults,
         _PERIODS[given.profile],
+        given.pause,
         saboteur=given.saboteur,
     )
     return tell(asyncio.run(_run(course)))

@@ -8,6 +8,7 @@ no switch for them. ``none`` plants nothing.
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -184,12 +185,16 @@ def _confirm_early() -> None:
     progressed = Outflow.progressed
     confirmed: set[int] = set()
 
+    held: deque[tuple[int, Sequence[Fact]]] = deque()
+
     def write_later(self: Journal, facts: Sequence[Fact]) -> int:
         self._mark += 1
-        assert self._writer is not None
-        entry = self._mark, facts
+        writer = self._writer
+        assert writer is not None
+        held.append((self._mark, facts))
         loop = asyncio.get_running_loop()
-        loop.call_later(0.1, self._writer.queue.put, entry)
+        # Timers of one instant may come in any order, what they write may not.
+        loop.call_later(0.1, lambda: writer.queue.put(held.popleft()))
         rows = [f.row for f in facts if isinstance(f, Stored) and not f.is_kept]
         loop.call_soon(self._on_progress, Progress(self._mark, rows))
         return self._mark

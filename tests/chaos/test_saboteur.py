@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180_000 * MS)]
 
 _TRIES: Final = 3
 
-_CALM: Final = ("tests.chaos", "--duration", 2, "--faults", "")
+_CALM: Final = ("tests.chaos", "--duration", 2, "--pause", 0.005, "--faults", "")
 _KILLS: Final = ("tests.chaos", "--duration", 3, "--faults", "kill-mule")
 _CUTS: Final = ("tests.chaos", "--duration", 2, "--faults", "cut")
 _MASTER_KILLS: Final = ("tests.chaos.kill9", "--kills", 2)

@@ -110,10 +110,12 @@ def fresh_registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def fresh_functions() -> Iterator[Functions]:
-    """The functions of this process: none, before the test and after it."""
+    """The functions of this process: none, but after the test what was before."""
+    before = dict(functions.by_name)
     functions.by_name.clear()
     yield functions
     functions.by_name.clear()
+    functions.by_name.update(before)
     functions.on_added = None
 
 

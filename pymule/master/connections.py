@@ -38,8 +38,6 @@ PATIENCE: Final = (_HELLO, _FRAME, _STALL)
 _END: Final = "end"
 # Verbs of one client in one turn; then the others have theirs.
 _MAX_VERBS: Final = 256
-# So long somebody who connects too often waits for it; beyond that it is refused.
-_MAX_REST_S: Final = 2.0
 
 
 class Connections:
@@ -91,7 +89,7 @@ class Connections:
             self._clients.refuse(sock, credentials)
             return False
         rest = self._fairness.rest_of(credentials.pid)
-        if rest > _MAX_REST_S:
+        if rest > self._plan().patience.rest_s:
             self._door.refuse(
                 sock,
                 f"process {credentials.pid} makes too much work; it may connect in"
@@ -222,7 +220,7 @@ class Connections:
         self._fairness.left(connection)
         if isinstance(reason, ProtocolError):
             # It may come again at once, to break the same rule.
-            self._fairness.worked(connection, peer, DEAR)
+            self._fairness.broke(connection, peer)
             log(
                 _LOGGER,
                 logging.WARNING,

@@ -17,6 +17,8 @@ _REST: Final = "rest"
 _CROWD: Final = "crowd"
 # About what it takes to greet somebody.
 _GREETING_S: Final = 0.00025
+# Longer than the work of one turn for one client.
+_TURN_S: Final = 0.05
 # What the master remembers of a batch that was accepted, in bytes.
 _ACCEPTED_BYTES: Final = 160
 
@@ -77,6 +79,16 @@ class Fairness:
         if seconds or connection.session.has_more:
             connection.hold(_REST)
             self._loop.call_later(seconds, connection.release, _REST)
+
+    def broke(self, connection: Connection, peer: ClientPeer) -> None:
+        """A client broke a rule, by what was read just now or by saying nothing."""
+        self._clients.turns += 1
+        pid, now = peer.credentials.pid, time.monotonic()
+        took = now - connection.read_at
+        if took > _TURN_S:
+            # Its time was up: that was a wait, and no work.
+            took = _GREETING_S
+        self._pace.worked(pid, self._clients.turns, took, now, DEAR)
 
     def weigh(self, connection: Connection, peer: ClientPeer) -> None:
         """Hold a client back that has too much in transit."""

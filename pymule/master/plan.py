@@ -49,11 +49,14 @@ class Patience:
         hello_s: From its connect to its HELLO.
         frame_s: From the first byte of a frame to the last.
         stall_s: For reading, once what it is sent does not leave any more.
+        rest_s: Longest that one is held back at its connect for work that it made;
+            beyond that it is refused.
     """
 
     hello_s: float = 5.0
     frame_s: float = 30.0
     stall_s: float = 60.0
+    rest_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ async def main():
         note("did", message.body.decode())
 """
 
-IMPATIENT = {"patience": {"hello_s": 0.3, "frame_s": 0.3, "stall_s": 0.3}}
+IMPATIENT = {"patience": {"hello_s": 0.3, "frame_s": 0.3, "stall_s": 0.3, "rest_s": 9}}
 
 
 class RawClient:

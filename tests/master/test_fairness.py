@@ -164,3 +164,19 @@ async def test_a_flood_of_messages_rests_where_other_clients_have_work(
     record = fairness._floods._records[os.getpid()]
     assert (record.free_at > 0) == has_company
     assert master.router.queues["mule"].count == 600
+
+
+async def test_who_was_waited_for_in_vain_has_made_no_work(yard: Yard) -> None:
+    await yard.open(a_plan(patience=Patience(frame_s=200 * MS)))
+    slow, other = await yard.greeted("slow"), await yard.greeted("other")
+    await slow.call("ping")
+    await other.call("ping")
+    await slow.say_bytes(Call(1, {"method": "ping"}).pack()[:-1])
+    for _ in range(3):
+        await other.call("ping")
+
+    assert "the rest of a frame" in reason_of(await slow.ended())
+
+    fairness = yard.master.connections._fairness
+    # Of the wait it would be a multiple.
+    assert fairness.rest_of(os.getpid()) < 200 * MS

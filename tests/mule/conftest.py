@@ -14,6 +14,7 @@ from blockbuster import BlockBuster
 
 from pymule.connection import Connection
 from pymule.errors import RefusedError
+from pymule.functions import Functions
 from pymule.mule import api
 from pymule.mule.functions import MuleFunctions
 from pymule.mule.hands import Hands
@@ -331,3 +332,8 @@ async def stage(
     stage.runtime.link._connection = None
     await asyncio.sleep(0)
     stage.board.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_functions_of_other_tests(fresh_functions: Functions) -> None:
+    """A module that was imported before may have noted some."""

@@ -325,7 +325,7 @@ async def test_a_mule_that_stays_down_takes_its_signals_along(
 async def test_what_a_new_process_does_not_register_in_time_is_gone(
     yard: Yard,
 ) -> None:
-    program = handler("mule1", '{"kind":"timer","every":3600}') + "os._exit(1)"
+    program = handler("mule1", '{"kind":"timer","every":3600}') + "rest()"
     again = "be_ready(); rest()"
     await yard.open_ready(a_plan(a_spec(1, program)))
     guest = await yard.greeted()

@@ -48,7 +48,12 @@ class Pages:
     @property
     def is_untidy(self) -> bool:
         """Whether there is something to do when nothing is queued."""
-        return bool(self.grown) or self._free_pages > _FREE_PAGES
+        return bool(self.grown) or self.has_free
+
+    @property
+    def has_free(self) -> bool:
+        """Whether so much of the file is free that it is given back."""
+        return self._free_pages > _FREE_PAGES
 
     def commit(
         self, statements: list[Statement], size: int, *, is_synced: bool

@@ -41,6 +41,8 @@ FAILED_NAME: Final = "journal.failed"
 # A turn ends here, so that deliveries do not wait for more.
 _TURN_BYTES: Final = 16 * 1024 * 1024
 _LOOK_S: Final = 1.0
+# Between two steps of giving back what is free, each of a megabyte.
+_STEP_S: Final = 0.05
 _IDLE_S: Final = 1.0
 _RETRY_S: Final = 0.25
 _LAST_TRIES: Final = 20
@@ -169,6 +171,8 @@ class JournalWriter:
     def _patience(self) -> float | None:
         if self._waiting or self.is_full:
             return _RETRY_S
+        if self.pages.has_free:
+            return _STEP_S
         return _IDLE_S if self.pages.is_untidy else None
 
     # What is written

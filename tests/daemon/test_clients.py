@@ -33,7 +33,7 @@ async def main():
         note("did", message.body.decode())
 """
 
-IMPATIENT = {"patience": {"hello_s": 0.3, "frame_s": 0.3, "stall_s": 0.3, "rest_s": 9}}
+IMPATIENT = {"patience": {"hello_s": 0.3, "frame_s": 1.5, "stall_s": 0.3, "rest_s": 9}}
 
 
 class RawClient:
@@ -154,7 +154,7 @@ BROKEN_RULES = {
     ),
     "half a frame": (
         a_submit(1)[:-1],
-        "not the rest of a frame within 0.3 seconds",
+        "not the rest of a frame within 1.5 seconds",
     ),
     "not a submit": (encode_frame(Opcode.SUBMIT, b"\xff" * 40), "SUBMIT"),
     "a wrong count": (

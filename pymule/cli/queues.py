@@ -1,6 +1,7 @@
 """``pymule queues`` and what can be done with one queue."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -105,15 +106,7 @@ def pause(
     timeout: TimeoutOption = None,
 ) -> None:
     """Deliver nothing more from a queue; it still takes messages."""
-    from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
-
-    answer = ask(
-        lambda client: client.call("pause", queue=queue),
-        socket=socket,
-        timeout=timeout,
-    )
-    if is_json:
-        write_json(answer)
+    _tell("pause", queue, is_json=is_json, socket=socket, timeout=timeout)
 
 
 def resume(
@@ -124,10 +117,21 @@ def resume(
     timeout: TimeoutOption = None,
 ) -> None:
     """Deliver from a paused queue again."""
+    _tell("resume", queue, is_json=is_json, socket=socket, timeout=timeout)
+
+
+def _tell(
+    method: str,
+    queue: str,
+    *,
+    is_json: bool,
+    socket: Path | None,
+    timeout: float | None,
+) -> None:
     from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
 
     answer = ask(
-        lambda client: client.call("resume", queue=queue),
+        lambda client: client.call(method, queue=queue),
         socket=socket,
         timeout=timeout,
     )

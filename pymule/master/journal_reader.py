@@ -20,7 +20,6 @@ from pymule.master.journal_records import (
     seen_of,
     stored_of,
 )
-from pymule.sansio.dedupe import MAX_SEEN
 from pymule.sansio.delivery import DeadLetter
 from pymule.sansio.record import Changed, Gone, SeenId, StoredRow
 from pymule.sansio.shares import shares_of
@@ -33,10 +32,7 @@ _CHANGES: Final = f"SELECT {CHANGE_COLUMNS} FROM changes ORDER BY row, seq"  # n
 _DEAD: Final = f"SELECT {DEAD_COLUMNS} FROM dead ORDER BY number"  # noqa: S608  (names are ours)
 _PAUSED: Final = "SELECT queue FROM paused"
 _ROWS: Final = f"SELECT {ROW_COLUMNS} FROM rows ORDER BY row"  # noqa: S608  (names are ours)
-_SEEN: Final = (
-    f"SELECT {SEEN_COLUMNS} FROM seen WHERE at >= ? ORDER BY at DESC"  # noqa: S608  (names are ours)
-    f" LIMIT {MAX_SEEN}"
-)
+_SEEN: Final = f"SELECT {SEEN_COLUMNS} FROM seen WHERE at >= ? ORDER BY at"  # noqa: S608  (names are ours)
 
 
 class Reader:
@@ -77,15 +73,10 @@ class Reader:
         return list(self._records(_DEAD, "dead letter", letter_of))
 
     def seen(self, window_s: float) -> list[SeenId]:
-        """Return the message ids of the last *window_s* seconds, the oldest first.
-
-        No more than the newest of them that a queue would remember.
-        """
+        """Return the message ids of the last *window_s* seconds, the oldest first."""
         # No further back than 63 bits of nanoseconds go.
         since = time.time_ns() - int(min(window_s, 5e9) * 1e9)
-        newest = list(self._records(_SEEN, "message id", seen_of, since))
-        newest.reverse()
-        return newest
+        return list(self._records(_SEEN, "message id", seen_of, since))
 
     def paused(self) -> frozenset[str]:
         """Return the names of the queues that are paused."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
 
+from pymule.master.journal_file import JournalFile
 from pymule.master.journal_records import (
     CHANGE_COLUMNS,
     DEAD_COLUMNS,
@@ -36,7 +37,15 @@ from pymule.sansio.record import (
     Stored,
 )
 
-__all__ = ("Statement", "Turn", "highest_id_of", "inserts", "room_for", "stores")
+__all__ = (
+    "Statement",
+    "Turn",
+    "forget_seen",
+    "highest_id_of",
+    "inserts",
+    "room_for",
+    "stores",
+)
 
 Statement = tuple[str, tuple[object, ...]]
 """SQL and its parameters."""
@@ -56,6 +65,10 @@ _DELETE_CHANGES: Final = (
 _DELETE_OLD: Final = (
     "DELETE FROM changes WHERE row = ? AND attempts IS NOT NULL AND first_id >= ?"
     " AND first_id + count <= ?"
+)
+_DELETE_SEEN: Final = (
+    "DELETE FROM seen WHERE queue = ? AND at < (SELECT at FROM seen WHERE queue = ?"
+    " ORDER BY at DESC LIMIT 1 OFFSET ?)"
 )
 _DELETE_DEAD: Final = "DELETE FROM dead WHERE id IN (SELECT value FROM json_each(?))"
 _DELETE_ROWS: Final = "DELETE FROM rows WHERE row IN (SELECT value FROM json_each(?))"
@@ -194,6 +207,21 @@ def stores(rows: Sequence[Stored], clock: Clock) -> list[Statement]:
 def room_for(rows: Iterable[Stored]) -> int:
     """Return how many bytes the records of *rows* take, roughly."""
     return sum(len(fact.payload) + _ROW_BYTES for fact in rows)
+
+
+def forget_seen(file: JournalFile, until: int, most: int) -> list[Statement]:
+    """Return what takes out message ids that no queue remembers any more.
+
+    Args:
+        file: Where they are.
+        until: Those from before are too old, in nanoseconds of the Unix epoch.
+        most: So many of each queue are kept, the newest.
+    """
+    statements: list[Statement] = [("DELETE FROM seen WHERE at < ?", (until,))]
+    crowded = "SELECT queue FROM seen GROUP BY queue HAVING count(*) > ?"
+    for (queue,) in file.connection.execute(crowded, (most,)).fetchall():
+        statements.append((_DELETE_SEEN, (queue, queue, most - 1)))
+    return statements
 
 
 def inserts(table: str, columns: str, records: Sequence[Record]) -> Iterator[Statement]:

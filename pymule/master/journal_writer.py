@@ -29,7 +29,14 @@ from pymule.master.journal_numbers import Numbers
 from pymule.master.journal_pages import PAGES_BYTES, Pages
 from pymule.master.journal_records import Clock
 from pymule.master.journal_space import Space
-from pymule.master.journal_turn import Statement, Turn, highest_id_of, room_for, stores
+from pymule.master.journal_turn import (
+    Statement,
+    Turn,
+    forget_seen,
+    highest_id_of,
+    room_for,
+    stores,
+)
 from pymule.sansio.dedupe import MAX_SEEN
 from pymule.sansio.record import Fact, Stored
 
@@ -284,11 +291,8 @@ class JournalWriter:
 
     def _forget_seen(self) -> None:
         until = time.time_ns() - int(self._seen_window_s * 1e9)
-        # Of those that no queue remembers, the window apart: one cannot be of use.
-        last = "SELECT at FROM seen ORDER BY at DESC LIMIT 1 OFFSET ?"
-        sql = f"DELETE FROM seen WHERE at < max(?, ifnull(({last}), 0))"  # noqa: S608  (no value of others)
         if not self.is_full:
-            self._commit([(sql, (until, MAX_SEEN))], 0, is_synced=False)
+            self._commit(forget_seen(self._file, until, MAX_SEEN), 0, is_synced=False)
 
     # The end
 

@@ -8,7 +8,7 @@ import pytest
 
 from pymule.master.journal_file import JournalFile
 from pymule.master.journal_records import Clock
-from pymule.master.journal_turn import Turn, room_for, stores
+from pymule.master.journal_turn import Turn, forget_seen, room_for, stores
 from pymule.sansio.body import JsonObject
 from pymule.sansio.record import (
     Buried,
@@ -151,6 +151,26 @@ def test_a_kept_row_leaves_the_message_id_to_the_first(file: JournalFile) -> Non
 
     assert rows(file, "SELECT id FROM seen") == [1]
     assert rows(file, "SELECT row FROM rows") == [2]
+
+
+def test_the_newest_ids_of_each_queue_are_kept(file: JournalFile) -> None:
+    for number in range(1, 9):
+        queue = "crowded" if number < 7 else "quiet"
+        seen = [number, queue, str(number)]
+        sql = "INSERT INTO seen (at, queue, message_id, id) VALUES (?, ?, ?, ?)"
+        file.connection.execute(sql, (*seen, number))
+
+    file.run(forget_seen(file, 2, most=3), is_synced=False)
+
+    assert rows(file, "SELECT id FROM seen ORDER BY id") == [4, 5, 6, 7, 8]
+
+
+def test_ids_that_are_too_old_go_however_few_there_are(file: JournalFile) -> None:
+    write(file, stored(1, message_id="x"))
+
+    file.run(forget_seen(file, 1 << 62, most=3), is_synced=False)
+
+    assert rows(file, "SELECT count(*) FROM seen") == [0]
 
 
 def test_a_turn_knows_what_it_adds() -> None:

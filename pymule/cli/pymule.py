@@ -137,19 +137,10 @@ def send(
 
     Ends when the daemon has taken the message.
     """
-    if message is None and not lines:
-        raise typer.BadParameter("MESSAGE is missing; - reads it from stdin")
-    if message_id is not None and lines:
-        raise typer.BadParameter("--message-id is for one message; --lines are many")
+    _check_message(message, message_id, is_lines=lines)
     where = _where(mule, farm)
-    words: OptionWords = {
-        "delay": delay or 0,
-        "priority": priority or 0,
-        "ttl": ttl,
-        "key": key,
-        "message_id": message_id,
-        "max_attempts": max_attempts,
-    }
+    words = OptionWords(delay=delay or 0, priority=priority or 0, ttl=ttl, key=key)
+    words |= {"message_id": message_id, "max_attempts": max_attempts}
     options = packed_words(at=at, header=header, words=words)
     # asyncio takes longer to load than all else; --help and bad usage need none.
     from pymule.cli.asking import ask  # noqa: PLC0415
@@ -164,6 +155,15 @@ def send(
         await send_batches(client, where, messages, show, options=options)
 
     ask(work, socket=socket, timeout=timeout)
+
+
+def _check_message(
+    message: str | None, message_id: str | None, *, is_lines: bool
+) -> None:
+    if message is None and not is_lines:
+        raise typer.BadParameter("MESSAGE is missing; - reads it from stdin")
+    if message_id is not None and is_lines:
+        raise typer.BadParameter("--message-id is for one message; --lines are many")
 
 
 def _where(mule: int | None, farm: str | None) -> int | str | None:

@@ -103,17 +103,7 @@ class Master:
         self.signals = self._make_signals()
         self.functions = self._make_functions()
         self.clients.on_function = self.functions.submitted
-        self.mules = Mules(
-            self.router,
-            self.signals,
-            self._ticker,
-            functions=self.functions,
-            welcome=self._welcome,
-            pump=self._pump,
-            own=self._own,
-            process_gone=self.locks.process_gone,
-            is_congested=sink.is_congested if sink is not None else _never,
-        )
+        self.mules = self._make_mules(sink)
         self.upkeep = Upkeep(self.router)
         self.outflow = Outflow(
             self.router, self.mules.links, self._ticker, self._pump, self._broke
@@ -152,6 +142,19 @@ class Master:
             mules=lambda: list(self.plan.mules),
             farms=lambda: farm_names(self.plan),
             on_dispatched=self._dispatched,
+        )
+
+    def _make_mules(self, sink: LogSink | None) -> Mules:
+        return Mules(
+            self.router,
+            self.signals,
+            self._ticker,
+            functions=self.functions,
+            welcome=self._welcome,
+            pump=self._pump,
+            own=self._own,
+            process_gone=self.locks.process_gone,
+            is_congested=None if sink is None else sink.is_congested,
         )
 
     def _make_functions(self) -> Functions:
@@ -491,7 +494,3 @@ class Master:
         if generation.life.is_failing(time.monotonic()):
             return "failing"
         return generation.state.value
-
-
-def _never() -> bool:
-    return False

@@ -79,7 +79,7 @@ class Mules:
         pump: Callable[[], None],
         own: Callable[[Coroutine[object, object, None]], object],
         process_gone: Callable[[int], None],
-        is_congested: Callable[[], bool],
+        is_congested: Callable[[], bool] | None = None,
     ) -> None:
         self.current: dict[MuleId, Generation] = {}
         # Started by a reload, and not ready to take the place of another yet.
@@ -93,7 +93,7 @@ class Mules:
         self._own = own
         self._process_gone = process_gone
         self._loop = asyncio.get_running_loop()
-        self._processes = Processes(self._loop, self._exited, is_congested)
+        self._processes = Processes(self._loop, self._exited, is_congested or _never)
         self.links = Links(
             self._loop,
             router,
@@ -373,3 +373,7 @@ def _last_exit(running: Process | None, reason: str, uptime_s: float) -> JsonObj
         "uptime_s": round(uptime_s, 3),
         "at": time.time(),
     }
+
+
+def _never() -> bool:
+    return False

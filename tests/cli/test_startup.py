@@ -52,10 +52,11 @@ pymuled.main()
 """
 STUBBORN: Final = """
 import signal, time
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+# Not blocked: the thread of the link would take it, and end a sleep that is just over.
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("stubborn", flush=True)
 while True:
-    time.sleep(1)
+    time.sleep(1000)
 """
 ASKS: Final = """
 import os

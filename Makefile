@@ -13,10 +13,13 @@ PYTEST := -m pytest -n $(JOBS) --dist loadfile
 OLD := pymule needs Python 3.11 or newer with its venv module (on Debian: \
 	apt install python3-venv). To choose another: make PYTHON=python3.12
 
-# Debian's package, beside Python: nothing is installed and no service starts. Root may
-# bring the lists of packages up to date; others use those that are here.
+# Debian's packages, beside Python: nothing is installed and no service starts. Root may
+# bring the lists of packages up to date; others use those that are here. The last two
+# are libraries of Redis.
 UNPACK := { test "$$(id -u)" != 0 || apt-get -qq update; } && cd .venv \
-	&& apt-get -qq download beanstalkd && dpkg -x beanstalkd_*.deb beanstalkd
+	&& apt-get -qq download beanstalkd redis-server redis-tools libjemalloc2 liblzf1 \
+	&& dpkg -x beanstalkd_*.deb beanstalkd && for package in redis-*.deb lib*.deb; \
+	do dpkg -x $$package redis; done
 
 .PHONY: help
 help:  ## Show this list
@@ -74,7 +77,7 @@ check: lint types cover  ## What CI runs: lint, types and all tests with their c
 .PHONY: bench
 bench: $(STAMP)  ## Measure against the peers (compiles uWSGI the first time)
 	$(PIP) --editable '.[bench]'
-	@command -v beanstalkd >/dev/null || test -e .venv/beanstalkd || $(UNPACK) || echo "no beanstalkd: it is left out"
+	@{ command -v beanstalkd && command -v redis-server; } >/dev/null || test -e .venv/redis || $(UNPACK) || echo "no beanstalkd or no Redis: its rows say so"
 	$(PY) -m benchmarks
 
 .PHONY: soak

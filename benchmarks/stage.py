@@ -136,6 +136,10 @@ class Stage:
 
         self._wait_until(is_there, f"file {pattern!r}", within)
 
+    def pid_of(self, name: str) -> int:
+        """Return the pid of a process that was started under this name."""
+        return self._processes[name].pid
+
     def note(self, name: str, **facts: object) -> None:
         """Leave a note for the processes of this round."""
         write_note(self.folder, name, facts)

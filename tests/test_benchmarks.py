@@ -11,7 +11,7 @@ from benchmarks.__main__ import BENCHMARKS
 from benchmarks.cli import run
 from benchmarks.disk import disk_folder, file_system, used_bytes
 from benchmarks.idle import wakeups
-from benchmarks.peers import beanstalkd, pymule, uwsgi
+from benchmarks.peers import beanstalkd, pymule, redis_server, uwsgi
 from benchmarks.report import percentile, ratios, table
 from benchmarks.rounds import play
 from benchmarks.stage import PeerError, Stage
@@ -165,6 +165,13 @@ def test_a_missing_beanstalkd_is_reported(
     assert written["peers"][beanstalkd.SYNCED.NAME]["failure"].startswith(
         "did not run: no beanstalkd here"
     )
+
+
+def test_a_missing_redis_fails_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_args, **_keywords: None)
+
+    with Stage() as stage, pytest.raises(PeerError, match="no redis-server here"):
+        redis_server.redis_running(stage)
 
 
 def test_a_sleep_is_counted_as_a_wake_up() -> None:

@@ -75,10 +75,15 @@ cover: $(STAMP)  ## Run all tests and count what they reach, in the mules too
 check: lint types cover  ## What CI runs: lint, types and all tests with their coverage
 
 .PHONY: bench
-bench: $(STAMP)  ## Measure against the peers (compiles uWSGI the first time)
+bench: $(STAMP)  ## Measure against the peers, 20 minutes (ONLY=throughput, QUICK=1)
 	$(PIP) --editable '.[bench]'
 	@{ command -v beanstalkd && command -v redis-server; } >/dev/null || test -e .venv/redis || $(UNPACK) || echo "no beanstalkd or no Redis: its rows say so"
 	$(PY) -m benchmarks
+
+.PHONY: report
+report: $(STAMP)  ## Render docs/performance.md and its plots from the results
+	$(PIP) --editable '.[bench]'
+	$(PY) -m benchmarks.page
 
 .PHONY: soak
 soak: $(STAMP)  ## Torment it for an hour: kills, power cuts, chaos, 20,000 examples

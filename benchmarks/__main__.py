@@ -1,31 +1,9 @@
 """``python -m benchmarks [NAME...]``: all questions, or those that are named."""
 
-from typing import Final
+from benchmarks import cli
+from benchmarks.catalog import benchmarks
 
-from benchmarks import (
-    cli,
-    durable,
-    idle,
-    latency,
-    locks,
-    recovery,
-    signals,
-    throughput,
-    timers,
-)
-
-__all__ = ("BENCHMARKS",)
-
-BENCHMARKS: Final[dict[str, cli.Benchmark]] = {
-    "throughput": throughput.answer,
-    "latency": latency.answer,
-    "recovery": recovery.answer,
-    "durable": durable.answer,
-    "locks": locks.answer,
-    "signals": signals.answer,
-    "timers": timers.answer,
-    "idle": idle.answer,
-}
+__all__ = ()
 
 if __name__ == "__main__":
-    cli.main(BENCHMARKS)
+    cli.main(benchmarks())

@@ -1,43 +1,25 @@
 """The command line that all benchmarks share."""
 
 import argparse
-import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+import traceback
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
-from benchmarks.peers import (
-    bare_file,
-    beanstalkd,
-    jetstream,
-    pymule,
-    pymule_def,
-    pymule_durable,
-    queue,
-    relay,
-    uwsgi,
-    uwsgi_yielding,
-)
-from benchmarks.report import Answer, surroundings
+from benchmarks.archive import RESULTS, Run
+from benchmarks.catalog import Benchmark, peer_names
+from benchmarks.report import Answer
 from benchmarks.rounds import Options
+from benchmarks.surroundings import sentence, surroundings
+from benchmarks.text import lines_of
 from pymule.master.spawner import become_subreaper
 
-__all__ = ("Benchmark", "main", "question_of", "run")
-
-Benchmark = Callable[[Options], Answer]
-
-_PEERS: Final = (
-    *(peer.NAME for peer in (pymule, pymule_def, uwsgi, uwsgi_yielding, queue, relay)),
-    *(peer.NAME for peer in pymule_durable.VARIANTS),
-    *(peer.NAME for peer in bare_file.VARIANTS),
-    *(peer.NAME for peer in beanstalkd.VARIANTS),
-    *(peer.NAME for peer in jetstream.VARIANTS),
-)
-_RESULTS: Final = Path(__file__).parent / "results"
+__all__ = ("main", "question_of", "run")
 
 
 def main(benchmarks: Mapping[str, Benchmark]) -> NoReturn:
@@ -52,27 +34,36 @@ def main(benchmarks: Mapping[str, Benchmark]) -> NoReturn:
 def run(benchmarks: Mapping[str, Benchmark], words: Sequence[str]) -> int:
     """Ask the benchmarks that *words* name, print tables, write JSON; 1 on a failure.
 
-    Without names, those in the environment's ``ONLY``; without that, all.
+    Without names, those in the environment's ``ONLY``; without that, all. A name stands
+    for its group, too: ``durable`` for ``durable_turns``.
     """
     asked = _parser(benchmarks).parse_args(words)
-    names = asked.names or os.environ.get("ONLY", "").split() or list(benchmarks)
-    if unknown := [name for name in names if name not in benchmarks]:
+    wanted = asked.names or os.environ.get("ONLY", "").replace(",", " ").split()
+    if unknown := [name for name in wanted if not _of_group(name, benchmarks)]:
         known = ", ".join(benchmarks)
         print(f"no benchmark {', '.join(unknown)}; there are {known}", file=sys.stderr)
         return os.EX_USAGE
+    names = [name for group in wanted for name in _of_group(group, benchmarks)]
     options = Options(
         asked.rounds, asked.messages, asked.quick, tuple(asked.peers or ())
     )
     around = surroundings()
-    print(_sentence(around), end="\n\n")
-    answers = []
-    for name in names:
-        answers.append(found := benchmarks[name](options))
-        print(f"{found.name}: {found.question}", "", *found.lines, "", sep="\n")
+    print(sentence(around), end="\n\n", flush=True)
     path = asked.json or _default_path(asked, benchmarks)
-    if path is not None:
-        _write(path, around, answers, is_quick=options.is_quick)
-    return int(any(_failures(found.data) for found in answers))
+    kept = path and Run(path, around, is_quick=options.is_quick)
+    is_complete = True
+    for name in dict.fromkeys(names or benchmarks):
+        began = time.monotonic()
+        found = _ask(name, benchmarks[name], options)
+        took_s = time.monotonic() - began
+        print(*lines_of(found), "", f"it took {took_s:.0f} s", sep="\n", end="\n\n")
+        sys.stdout.flush()
+        if kept:
+            kept.keep(found, took_s)
+        is_complete = is_complete and not found.failures
+    if kept:
+        print(f"written to {kept.path}")
+    return int(not is_complete)
 
 
 def question_of(doc: str | None) -> str:
@@ -80,16 +71,38 @@ def question_of(doc: str | None) -> str:
     return (doc or "").partition("\n")[0]
 
 
+def _of_group(name: str, benchmarks: Mapping[str, Benchmark]) -> list[str]:
+    return [one for one in benchmarks if one == name or one.startswith(f"{name}_")]
+
+
+def _ask(name: str, benchmark: Benchmark, options: Options) -> Answer:
+    try:
+        return benchmark(options)
+    # One that is broken must not take the answers of those after it.
+    except Exception as exc:  # noqa: BLE001
+        traceback.print_exc()
+        question = question_of(sys.modules[benchmark.__module__].__doc__)
+        why = f"{name} is broken: {type(exc).__name__}: {exc}"
+        return Answer(name, question, (), failures=(why,))
+
+
 def _parser(benchmarks: Mapping[str, Benchmark]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(benchmarks)}")
     parser.add_argument(
-        "--quick", action="store_true", help="small numbers; no figures"
+        "--quick",
+        action="store_true",
+        default=bool(os.environ.get("QUICK")),
+        help="small numbers, no figures; so does QUICK=1 in the environment",
     )
     parser.add_argument("--rounds", type=_positive, help="for each peer")
     parser.add_argument("--messages", type=_positive, help="a round, for every peer")
     parser.add_argument(
-        "--peers", action="append", choices=_PEERS, help="only this one; repeatable"
+        "--peers",
+        action="append",
+        choices=peer_names(),
+        metavar="PEER",
+        help="only this one; repeatable",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     return parser
@@ -102,54 +115,14 @@ def _positive(text: str) -> int:
     return value
 
 
-def _sentence(around: Mapping[str, object]) -> str:
-    versions = around["versions"]
-    assert isinstance(versions, dict), "made by surroundings"
-    listed = ", ".join(f"{name} {found}" for name, found in versions.items() if found)
-    changes = " with local changes" if around["has_local_changes"] else ""
-    return (
-        f"{around['machine']}; Linux {around['kernel']}; Python {around['python']}\n"
-        f"{listed}; commit {around['commit']}{changes}; load {around['load_before']}"
-    )
-
-
 def _default_path(
     asked: argparse.Namespace, benchmarks: Mapping[str, Benchmark]
 ) -> Path | None:
-    """Return where a whole run is kept; a look, or one benchmark alone, is not."""
+    """Return where a run is kept; a look, or one module by itself, is not."""
     is_a_look = asked.quick or asked.rounds or asked.messages or asked.peers
     if is_a_look or len(benchmarks) == 1:
         return None
-    return _RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
-
-
-def _write(
-    path: Path,
-    around: Mapping[str, object],
-    answers: Sequence[Answer],
-    *,
-    is_quick: bool,
-) -> None:
-    content = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "is_quick": is_quick,
-        **around,
-        "benchmarks": {
-            found.name: {"question": found.question, **found.data} for found in answers
-        },
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
-    print(f"written to {path}")
-
-
-def _failures(data: Mapping[str, object]) -> list[object]:
-    peers, parts = data.get("peers", {}), data.get("parts", {})
-    assert isinstance(peers, dict), "made by the benchmark"
-    assert isinstance(parts, dict), "made by the benchmark"
-    failures = [data.get("failure"), *(one["failure"] for one in peers.values())]
-    failures += [_failures(part) for part in parts.values()]
-    return [failure for failure in failures if failure]
+    return RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
 
 
 def _leave(signum: int, _frame: object) -> NoReturn:

@@ -10,18 +10,22 @@ from statistics import median
 from typing import Final
 
 from benchmarks import cli
+from benchmarks.disk import disk_folder, file_system
 from benchmarks.notes import PAYLOAD
 from benchmarks.peers import bare_file, beanstalkd, jetstream, pymule_durable
 from benchmarks.report import (
     Answer,
+    Plot,
+    Table,
+    absent,
     floats,
     number,
+    over,
     percentile,
     ratios,
     spread,
-    table,
 )
-from benchmarks.rounds import Options, Outcome, Peer, play, running
+from benchmarks.rounds import Options, Outcome, Peer, failures_of, play, running
 from benchmarks.stage import PeerError
 
 __all__ = ("Round", "answer")
@@ -33,8 +37,8 @@ _PEERS: Final[tuple[Peer, ...]] = (
     jetstream.LAZY,
     jetstream.SYNCED,
 )
-_MESSAGES: Final = 5_000
-_QUICK_MESSAGES: Final = 500
+_MESSAGES: Final = 1_000
+_QUICK_MESSAGES: Final = 200
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 2
 _WITHIN_S: Final = 120.0
@@ -58,18 +62,20 @@ def answer(options: Options) -> Answer:
     usual = _QUICK_MESSAGES if options.is_quick else _MESSAGES
     count = options.messages or usual
     outcomes = play(peers, rounds, lambda peer: _round(peer, count))
-    over = {bare.NAME: _ratios(outcomes, bare.NAME) for bare in bare_file.VARIANTS}
-    lines = [*_table(outcomes)]
-    lines.append("")
-    for bare, peers_over in over.items():
-        for name, values in peers_over.items():
-            middle, both = spread(values, ".2f")
-            lines.append(f"{name} / {bare}: {middle} ({both})")
+    ratio = {bare.NAME: _ratios(outcomes, bare.NAME) for bare in bare_file.VARIANTS}
     data = {
         "peers": {name: asdict(outcome) for name, outcome in outcomes.items()},
-        "over": over,
+        "over": ratio,
     }
-    return Answer("durable_turns", cli.question_of(__doc__), tuple(lines), data)
+    title = f"one message at a time, state on {file_system(disk_folder())}"
+    return Answer(
+        "durable_turns",
+        cli.question_of(__doc__),
+        (_table(f"{title}, {rounds} rounds of {count:,}", outcomes),),
+        data,
+        (_plot(outcomes),),
+        failures=failures_of(outcomes),
+    )
 
 
 def _round(peer: Peer, count: int) -> Round:
@@ -89,30 +95,37 @@ def _round(peer: Peer, count: int) -> Round:
     )
 
 
+def _means(outcomes: Mapping[str, Outcome[Round]], name: str) -> list[float]:
+    outcome = outcomes.get(name)
+    return [] if outcome is None else outcome.values(lambda one: one.mean_us)
+
+
 def _ratios(
     outcomes: Mapping[str, Outcome[Round]], bare: str
 ) -> dict[str, list[float]]:
     """Return the time of one message over *bare*'s, round by round."""
-    means = {
-        name: [played.mean_us for played in outcome.rounds]
-        for name, outcome in outcomes.items()
-        if outcome.failure is None
-    }
-    if bare not in means:
-        return {}
-    sides = [side.NAME for side in (pymule_durable.PROCESS, pymule_durable.DISK)]
-    return {name: ratios(means[name], means[bare]) for name in sides if name in means}
+    theirs = _means(outcomes, bare)
+    return {name: ratios(_means(outcomes, name), theirs) for name in outcomes}
 
 
-def _table(outcomes: Mapping[str, Outcome[Round]]) -> tuple[str, ...]:
-    heads = ("", "confirmed/s", "mean us", "spread", "p50 us", "p99 us", "spread")
+def _table(title: str, outcomes: Mapping[str, Outcome[Round]]) -> Table:
+    bare = bare_file.APPENDED.NAME
+    columns = (
+        "",
+        "confirmed/s",
+        "mean us",
+        "spread",
+        "p50 us",
+        "p99 us",
+        "spread",
+        f"to {bare}",
+    )
     rows = []
     for name, outcome in outcomes.items():
         if outcome.failure is not None:
-            why = outcome.failure.partition("\n")[0]
-            rows.append((name, why, *[""] * (len(heads) - 2)))
+            rows.append(absent(name, outcome.failure, len(columns)))
             continue
-        means = [one.mean_us for one in outcome.rounds]
+        means = _means(outcomes, name)
         rows.append(
             (
                 name,
@@ -120,9 +133,19 @@ def _table(outcomes: Mapping[str, Outcome[Round]]) -> tuple[str, ...]:
                 *spread(means),
                 f"{median(one.p50_us for one in outcome.rounds):,.0f}",
                 *spread([one.p99_us for one in outcome.rounds]),
+                over(means, _means(outcomes, bare)),
             )
         )
-    return table(heads, rows)
+    return Table(title, columns, tuple(rows))
+
+
+def _plot(outcomes: Mapping[str, Outcome[Round]]) -> Plot:
+    ran = {name: one.rounds for name, one in outcomes.items() if not one.failure}
+    series = {
+        "p50": tuple(median(one.p50_us for one in rounds) for rounds in ran.values()),
+        "p99": tuple(median(one.p99_us for one in rounds) for rounds in ran.values()),
+    }
+    return Plot("confirming one message at a time", "bars", tuple(ran), series, "us")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks import cli
 from benchmarks.peers.pymule import daemon
-from benchmarks.report import Answer, spread, table
+from benchmarks.report import Answer, Budget, Table, spread
 from benchmarks.rounds import Options
 from benchmarks.stage import PeerError, Stage
 
@@ -26,9 +26,9 @@ __all__ = ("answer", "wakeups")
 _TIMERS: Final = 100
 _PROGRAMMED: Final = ("wait",) * 4
 _SIGNAL_ONLY: Final = 4
-_ROUNDS: Final = 2
+_ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 1
-_WINDOW_S: Final = 10.0
+_WINDOW_S: Final = 3.0
 _QUICK_WINDOW_S: Final = 1.0
 # Ten seconds after it is ready, each mule is looked at once more: that is due, and so
 # is not part of what is asked.
@@ -41,22 +41,17 @@ _MULES: Final = "8 mules together"
 
 def answer(options: Options) -> Answer:
     """Measure; ``messages`` is the number of timers."""
-    rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
+    windows = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
     window = _QUICK_WINDOW_S if options.is_quick else _WINDOW_S
     settle = _QUICK_SETTLE_S if options.is_quick else _SETTLE_S
     timers = options.messages or _TIMERS
-    counts: dict[str, list[int]] = {_MASTER: [], _MULES: []}
+    counts: dict[str, list[int]] = {}
     calls = ""
     failure = None
     try:
-        for at in range(rounds):
-            print(f"  round {at + 1} of {rounds}", file=sys.stderr)
-            found, calls = _round(timers, settle, window)
-            for name, count in found.items():
-                counts[name].append(count)
+        counts, calls = _look(timers, settle, [window] * windows)
     except PeerError as exc:
         failure = str(exc)
-    lines = (failure,) if failure is not None else (*_table(counts, window), "", calls)
     data = {
         "timers": timers,
         "window_s": window,
@@ -64,7 +59,20 @@ def answer(options: Options) -> Answer:
         "system_calls_of_the_master": calls,
         "failure": failure,
     }
-    return Answer("idle", cli.question_of(__doc__), lines, data)
+    budget = Budget(
+        f"wake-ups of an idle master, {timers} timers, 8 mules, in {window:g} s",
+        0,
+        tuple(map(float, counts.get(_MASTER, ()))),
+        form=".0f",
+    )
+    return Answer(
+        "idle",
+        cli.question_of(__doc__),
+        (_table(counts, window, calls),) if failure is None else (),
+        data,
+        budgets=(budget,),
+        failures=() if failure is None else (failure,),
+    )
 
 
 def wakeups(pid: int) -> int:
@@ -77,7 +85,11 @@ def wakeups(pid: int) -> int:
     return found
 
 
-def _round(timers: int, settle: float, window: float) -> tuple[dict[str, int], str]:
+def _look(
+    timers: int, settle: float, windows: Sequence[float]
+) -> tuple[dict[str, list[int]], str]:
+    """Count in one window after the other; return that, and what strace sees then."""
+    counts: dict[str, list[int]] = {_MASTER: [], _MULES: []}
     with (
         Stage("idle", timers) as stage,
         daemon(stage, *_PROGRAMMED, signal_only=_SIGNAL_ONLY) as pid,
@@ -90,33 +102,35 @@ def _round(timers: int, settle: float, window: float) -> tuple[dict[str, int], s
         mules = [child.pid for child in psutil.Process(pid).children()]
         if len(mules) != len(_PROGRAMMED) + _SIGNAL_ONLY:
             raise PeerError(f"{len(mules)} mules run")
-        before = wakeups(pid), sum(map(wakeups, mules))
-        time.sleep(window)
-        after = wakeups(pid), sum(map(wakeups, mules))
-        names = (_MASTER, _MULES)
-        found = {
-            name: late - early
-            for name, early, late in zip(names, before, after, strict=True)
-        }
-        return found, _system_calls(stage, pid, window)
+        for at, window in enumerate(windows):
+            print(f"  window {at + 1} of {len(windows)}", file=sys.stderr)
+            before = wakeups(pid), sum(map(wakeups, mules))
+            time.sleep(window)
+            after = wakeups(pid), sum(map(wakeups, mules))
+            for name, early, late in zip(counts, before, after, strict=True):
+                counts[name].append(late - early)
+        return counts, _system_calls(stage, pid, windows[-1])
 
 
 def _system_calls(stage: Stage, pid: int, window: float) -> str:
     """Return what strace(1) counts; calls that wait all the time are not among them."""
     strace = shutil.which("strace")
     if strace is None:
-        return "no strace here"
+        return "There is no strace here to count system calls."
     summary = stage.folder / "calls"
     stage.start("strace", strace, "-c", "-f", "-o", str(summary), "-p", str(pid))
     time.sleep(window)
     stage.stop("strace", signal.SIGINT)
-    text = summary.read_text().strip() if summary.exists() else "no summary"
-    return f"strace -c -f, {window:g} s more: {text or 'no system call ended'}"
+    # The last line has the sums: % time, seconds, usecs/call, calls, errors, "total".
+    lines = summary.read_text().splitlines() if summary.exists() else []
+    count = lines[-1].split()[3] if lines and lines[-1].endswith("total") else "no"
+    return f"strace saw {count} system calls of the master end in {window:g} s more."
 
 
-def _table(counts: Mapping[str, list[int]], window: float) -> tuple[str, ...]:
-    rows = [(name, *spread(found)) for name, found in counts.items()]
-    return table(("", f"wake-ups in {window:g} s", "spread"), rows)
+def _table(counts: Mapping[str, list[int]], window: float, calls: str) -> Table:
+    rows = tuple((name, *spread(found)) for name, found in counts.items())
+    columns = ("", f"wake-ups in {window:g} s", "spread")
+    return Table("100 timers of an hour, 8 mules", columns, rows, (calls,))
 
 
 if __name__ == "__main__":

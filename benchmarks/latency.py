@@ -6,13 +6,25 @@ sent, so that a sender that is held up cannot hide it; see docs/performance.md.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Final
 
 from benchmarks import cli
 from benchmarks.notes import PERIOD_S
 from benchmarks.peers import pymule, relay, uwsgi
-from benchmarks.report import Answer, floats, percentile, ratios, spread, table
-from benchmarks.rounds import Options, Outcome, Peer, play, running
+from benchmarks.report import (
+    Answer,
+    Budget,
+    Plot,
+    Table,
+    absent,
+    floats,
+    over,
+    percentile,
+    ratios,
+    spread,
+)
+from benchmarks.rounds import Options, Outcome, Peer, failures_of, play, running
 
 __all__ = ("Round", "answer")
 
@@ -22,6 +34,7 @@ _QUICK_MESSAGES: Final = 300
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 2
 _MICRO: Final = 1e6
+_MOST_OVER_RELAY: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +60,30 @@ def answer(options: Options) -> Answer:
     usual = _QUICK_MESSAGES if options.is_quick else _MESSAGES
     count = options.messages or usual
     outcomes = play(peers, rounds, lambda peer: _round(peer, count))
-    lines = [*_table(outcomes)]
-    over = {}
-    for other in (relay, uwsgi):
-        over[other.NAME] = _ratios(outcomes, other.NAME)
-        if over[other.NAME]:
-            middle, both = spread(over[other.NAME], ".2f")
-            lines += ["", f"pymule / {other.NAME}, p50: {middle} ({both})"]
+    ratio = {
+        other.NAME: ratios(_p50s(outcomes, pymule.NAME), _p50s(outcomes, other.NAME))
+        for other in (relay, uwsgi)
+    }
     data = {
         "period_s": PERIOD_S,
         "peers": {name: asdict(outcome) for name, outcome in outcomes.items()},
-        "pymule_p50_over": over,
+        "pymule_p50_over": ratio,
     }
-    return Answer("latency", cli.question_of(__doc__), tuple(lines), data)
+    title = f"one way, idle, a message each {PERIOD_S * 1e3:g} ms, {rounds} rounds"
+    budget = Budget(
+        "latency, idle, p50, pymule to a bare relay",
+        _MOST_OVER_RELAY,
+        tuple(ratio[relay.NAME]),
+    )
+    return Answer(
+        "latency",
+        cli.question_of(__doc__),
+        (_table(title, outcomes),),
+        data,
+        (_plot(outcomes),),
+        (budget,),
+        failures_of(outcomes),
+    )
 
 
 def _round(peer: Peer, count: int) -> Round:
@@ -79,33 +103,46 @@ def _round(peer: Peer, count: int) -> Round:
     )
 
 
-def _ratios(outcomes: Mapping[str, Outcome[Round]], other: str) -> list[float]:
-    both = [outcomes.get(name) for name in (pymule.NAME, other)]
-    medians = [
-        [played.p50 for played in outcome.rounds]
-        for outcome in both
-        if outcome is not None and outcome.failure is None
-    ]
-    return ratios(*medians) if len(medians) == len(both) else []
+def _p50s(outcomes: Mapping[str, Outcome[Round]], name: str) -> list[float]:
+    outcome = outcomes.get(name)
+    return [] if outcome is None else outcome.values(lambda one: one.p50)
 
 
-def _table(outcomes: Mapping[str, Outcome[Round]]) -> tuple[str, ...]:
-    heads = ("", "p50 us", "spread", "p99 us", "spread", "sender late p99 us", "spread")
+def _table(title: str, outcomes: Mapping[str, Outcome[Round]]) -> Table:
+    columns = (
+        "",
+        "p50 us",
+        "spread",
+        "p99 us",
+        "spread",
+        "pymule to it, p50",
+        "sender late p99 us",
+        "spread",
+    )
     rows = []
     for name, outcome in outcomes.items():
         if outcome.failure is not None:
-            blank = ("",) * (len(heads) - 2)
-            rows.append((name, outcome.failure.partition("\n")[0], *blank))
+            rows.append(absent(name, outcome.failure, len(columns)))
             continue
         rows.append(
             (
                 name,
-                *spread([one.p50 for one in outcome.rounds]),
+                *spread(_p50s(outcomes, name)),
                 *spread([one.p99 for one in outcome.rounds]),
+                over(_p50s(outcomes, pymule.NAME), _p50s(outcomes, name)),
                 *spread([one.sender_late_p99 for one in outcome.rounds]),
             )
         )
-    return table(heads, rows)
+    return Table(title, columns, tuple(rows))
+
+
+def _plot(outcomes: Mapping[str, Outcome[Round]]) -> Plot:
+    ran = {name: one.rounds for name, one in outcomes.items() if not one.failure}
+    series = {
+        "p50": tuple(median(one.p50 for one in rounds) for rounds in ran.values()),
+        "p99": tuple(median(one.p99 for one in rounds) for rounds in ran.values()),
+    }
+    return Plot("one way on an idle system", "bars", tuple(ran), series, "us")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from typing import Final
 
 from benchmarks import cli
 from benchmarks.peers.pymule import daemon
-from benchmarks.report import Answer, floats, percentile, ratios, spread, table
+from benchmarks.report import Answer, Table, floats, over, percentile, ratios, spread
 from benchmarks.rounds import Options
 from benchmarks.stage import PeerError, Stage
 
 __all__ = ("answer",)
 
+_LOCK: Final = "pymule lock and unlock"
+_ECHO: Final = "two round trips to a bare echo"
 _TURNS: Final = 5_000
 _QUICK_TURNS: Final = 500
 _ROUNDS: Final = 5
@@ -30,8 +32,8 @@ def answer(options: Options) -> Answer:
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
     turns = options.messages or (_QUICK_TURNS if options.is_quick else _TURNS)
     sides: dict[str, Callable[[int], list[float]]] = {
-        "pymule lock and unlock": _locks,
-        "two round trips to a bare echo": _echoes,
+        _LOCK: _locks,
+        _ECHO: _echoes,
     }
     times: dict[str, list[list[float]]] = {name: [] for name in sides}
     failure = None
@@ -43,25 +45,32 @@ def answer(options: Options) -> Answer:
     except PeerError as exc:
         failure = str(exc)
     data: dict[str, object] = {"turns": turns, "failure": failure}
-    if failure is not None:
-        lines: tuple[str, ...] = (failure,)
-    else:
-        lines, figures = _figures(times)
+    tables: tuple[Table, ...] = ()
+    if failure is None:
+        table, figures = _figures(times, f"{rounds} rounds of {turns:,}")
+        tables = (table,)
         data |= figures
-    return Answer("locks", cli.question_of(__doc__), lines, data)
+    failures = () if failure is None else (failure,)
+    question = cli.question_of(__doc__)
+    return Answer("locks", question, tables, data, failures=failures)
 
 
 def _figures(
-    times: Mapping[str, list[list[float]]],
-) -> tuple[tuple[str, ...], dict[str, object]]:
+    times: Mapping[str, list[list[float]]], title: str
+) -> tuple[Table, dict[str, object]]:
     p50s = {name: _percentiles(found, 0.5) for name, found in times.items()}
     p99s = {name: _percentiles(found, 0.99) for name, found in times.items()}
-    over = ratios(*p50s.values())
-    middle, both = spread(over, ".2f")
-    heads = ("", "p50 us", "spread", "p99 us", "spread")
-    rows = [(name, *spread(p50s[name]), *spread(p99s[name])) for name in times]
-    lines = (*table(heads, rows), "", f"lock / echo, p50: {middle} ({both})")
-    return lines, {"p50_us": p50s, "p99_us": p99s, "p50_over_echo": over}
+    echo = p50s[_ECHO]
+    columns = ("", "p50 us", "spread", "p99 us", "spread", "to the echo, p50")
+    rows = tuple(
+        (name, *spread(p50s[name]), *spread(p99s[name]), over(p50s[name], echo))
+        for name in times
+    )
+    return Table(title, columns, rows), {
+        "p50_us": p50s,
+        "p99_us": p99s,
+        "p50_over_echo": ratios(p50s[_LOCK], echo),
+    }
 
 
 def _percentiles(rounds: list[list[float]], share: float) -> list[float]:

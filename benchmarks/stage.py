@@ -36,9 +36,10 @@ class Stage:
     Args:
         scenario: ``flood`` or ``drip``, for programs that take no words.
         count: Messages that are measured.
+        words: More of the environment.
     """
 
-    def __init__(self, scenario: str = "", count: int = 0) -> None:
+    def __init__(self, scenario: str = "", count: int = 0, **words: str) -> None:
         # Short: a socket's path has 108 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         self.socket = self.folder / "s"
@@ -49,6 +50,7 @@ class Stage:
             SCENARIO: scenario,
             "PYTHONPATH": str(_ROOT),
             "PYMULE_SOCKET": str(self.socket),
+            **words,
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 

@@ -4,125 +4,55 @@ From the first send to the last message handled. Every receiver runs the same lo
 every process is warm; see docs/performance.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from statistics import median
+from dataclasses import asdict
 from typing import Final
 
 from benchmarks import cli
-from benchmarks.notes import PAYLOAD
+from benchmarks.floods import Side, play_floods, rate_plot, rate_table, rates
 from benchmarks.peers import pymule, queue, uwsgi, uwsgi_yielding
-from benchmarks.report import Answer, number, ratios, spread, table
-from benchmarks.rounds import Options, Outcome, Peer, play, running
-from benchmarks.stage import PeerError, cpu_seconds
+from benchmarks.report import Answer, Budget, ratios
+from benchmarks.rounds import Options, failures_of
 
-__all__ = ("Round", "answer", "flood")
+__all__ = ("answer",)
 
-_PEERS: Final[tuple[Peer, ...]] = (pymule, uwsgi, uwsgi_yielding, queue)
-_MESSAGES: Final = {
-    pymule.NAME: 1_000_000,
-    uwsgi.NAME: 500_000,
-    uwsgi_yielding.NAME: 500_000,
-    queue.NAME: 200_000,
-}
-"""About two seconds each."""
-_QUICK: Final = 20
+_SIDES: Final = (
+    Side(pymule, 1_000_000, "the receiver's death"),
+    Side(uwsgi, 500_000, "nothing"),
+    Side(uwsgi_yielding, 500_000, "nothing"),
+    Side(queue, 200_000, "nothing"),
+)
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 3
-# A round that is slower than this by far hangs.
-_SLOWEST_PER_S: Final = 5_000
-_MICRO: Final = 1e6
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round of one peer; CPU in microseconds a message, ``None`` where unknown."""
-
-    messages: int
-    seconds: float
-    per_second: float
-    sender_us: float
-    middle_us: float | None
-    receiver_us: float
+_LEAST_OVER_UWSGI: Final = 2.0
 
 
 def answer(options: Options) -> Answer:
     """Measure."""
-    peers = [peer for peer in _PEERS if options.wants(peer)]
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
-    outcomes = play(peers, rounds, lambda peer: flood(peer, _count(peer, options)))
-    lines = [*_table(outcomes)]
-    over = {}
-    for other in (uwsgi.NAME, uwsgi_yielding.NAME):
-        over[other] = _ratios(outcomes, other)
-        if over[other]:
-            middle, both = spread(over[other], ".2f")
-            lines += ["", f"pymule / {other}: {middle} ({both})"]
-    data = {
-        "peers": {name: asdict(outcome) for name, outcome in outcomes.items()},
-        "pymule_over": over,
-    }
-    return Answer("throughput", cli.question_of(__doc__), tuple(lines), data)
-
-
-def flood(peer: Peer, count: int) -> Round:
-    """Play one round of so many messages."""
-    within = 30 + count / _SLOWEST_PER_S
-    with running(peer, "flood", count) as (stage, middle):
-        before = None if middle is None else cpu_seconds(middle)
-        stage.note("go")
-        # Rarely looked at: there are only so many cores.
-        received = stage.wait("received", within=within, step=0.02)
-        sent = stage.wait("sent", within=within, step=0.02)
-        used = (
-            None if middle is None or before is None else cpu_seconds(middle) - before
-        )
-    if number(received, "size") != count * len(PAYLOAD):
-        raise PeerError(f"{received['size']} bytes came of {count} messages")
-    seconds = number(received, "at") - number(sent, "start")
-    return Round(
-        messages=count,
-        seconds=seconds,
-        per_second=count / seconds,
-        sender_us=number(sent, "cpu_s") / count * _MICRO,
-        middle_us=None if used is None else used / count * _MICRO,
-        receiver_us=number(received, "cpu_s") / count * _MICRO,
+    outcomes = play_floods(_SIDES, rounds, options)
+    ours = rates(outcomes, pymule.NAME)
+    over = {name: ratios(ours, rates(outcomes, name)) for name in outcomes}
+    budgets = (
+        Budget(
+            f"throughput, 128 B, {pymule.NAME} to {uwsgi.NAME}",
+            _LEAST_OVER_UWSGI,
+            tuple(over.get(uwsgi.NAME, ())),
+            is_ceiling=False,
+        ),
     )
-
-
-def _count(peer: Peer, options: Options) -> int:
-    count = _MESSAGES[peer.NAME]
-    return options.messages or (count // _QUICK if options.is_quick else count)
-
-
-def _ratios(outcomes: Mapping[str, Outcome[Round]], other: str) -> list[float]:
-    both = [outcomes.get(name) for name in (pymule.NAME, other)]
-    speeds = [
-        [played.per_second for played in outcome.rounds]
-        for outcome in both
-        if outcome is not None and outcome.failure is None
-    ]
-    return ratios(*speeds) if len(speeds) == len(both) else []
-
-
-def _table(outcomes: Mapping[str, Outcome[Round]]) -> tuple[str, ...]:
-    heads = ("", "messages/s", "spread", "CPU us/message: sender", "middle", "receiver")
-    rows = []
-    for name, outcome in outcomes.items():
-        if outcome.failure is not None:
-            rows.append((name, outcome.failure.partition("\n")[0], "", "", "", ""))
-            continue
-        middles = [one.middle_us for one in outcome.rounds if one.middle_us is not None]
-        rows.append(
-            (
-                name,
-                *spread([one.per_second for one in outcome.rounds]),
-                f"{median(one.sender_us for one in outcome.rounds):.2f}",
-                f"{median(middles):.2f}" if middles else "-",
-                f"{median(one.receiver_us for one in outcome.rounds):.2f}",
-            )
-        )
-    return table(heads, rows)
+    title = f"128 bytes, one sender, one receiver, {rounds} rounds"
+    return Answer(
+        "throughput",
+        cli.question_of(__doc__),
+        (rate_table(title, _SIDES, outcomes, pymule.NAME),),
+        {
+            "peers": {name: asdict(outcome) for name, outcome in outcomes.items()},
+            "pymule_over": over,
+        },
+        (rate_plot("128-byte messages from process to process", outcomes),),
+        budgets,
+        failures_of(outcomes),
+    )
 
 
 if __name__ == "__main__":

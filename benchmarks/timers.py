@@ -11,21 +11,33 @@ from typing import Final
 
 from benchmarks import cli
 from benchmarks.programs.many_timers import PERIOD_S, PERIODIC
-from benchmarks.report import Answer, floats, number, percentile, ratios, spread, table
+from benchmarks.report import (
+    Answer,
+    Budget,
+    Table,
+    floats,
+    number,
+    percentile,
+    ratios,
+    span,
+    spread,
+)
 from benchmarks.rounds import Options
 from benchmarks.stage import PeerError, Stage
 
 __all__ = ("Round", "answer")
 
-_SIDES: Final = {"pymule's ticker": "ticker", "loop.call_at": "call_at"}
+_OURS: Final = "pymule's ticker"
+_SIDES: Final = {_OURS: "ticker", "loop.call_at": "call_at"}
 _TIMERS: Final = 1_000_000
 _QUICK_TIMERS: Final = 50_000
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 1
-_PERIODS: Final = 5
+_PERIODS: Final = 2
 _QUICK_PERIODS: Final = 1
 _WITHIN_S: Final = 120.0
 _MICRO: Final = 1e6
+_MILLI: Final = 1e3
 _PROGRAM: Final = "benchmarks.programs.many_timers"
 _COLUMNS: Final = {
     "arm us": "arm_us",
@@ -68,11 +80,7 @@ def answer(options: Options) -> Answer:
                 found[name].append(_round(role, count, periods))
     except PeerError as exc:
         failure = str(exc)
-    over: dict[str, list[float]] = {}
-    lines: tuple[str, ...] = (failure or "",)
-    if failure is None:
-        over = _ratios(found)
-        lines = (*_table(found), "", *_sentences(over))
+    over = _ratios(found) if failure is None else {}
     data = {
         "timers": count,
         "due_per_second": PERIODIC / PERIOD_S,
@@ -80,7 +88,15 @@ def answer(options: Options) -> Answer:
         "sides": {name: list(map(asdict, played)) for name, played in found.items()},
         "over_call_at": over,
     }
-    return Answer("timers", cli.question_of(__doc__), lines, data)
+    title = f"{count:,} timers, {rounds} rounds"
+    return Answer(
+        "timers",
+        cli.question_of(__doc__),
+        (_table(title, found, over),) if failure is None else (),
+        data,
+        budgets=_budgets(found[_OURS]),
+        failures=() if failure is None else (failure,),
+    )
 
 
 def _round(role: str, count: int, periods: int) -> Round:
@@ -109,25 +125,41 @@ def _ratios(found: Mapping[str, list[Round]]) -> dict[str, list[float]]:
     }
 
 
-def _table(found: Mapping[str, list[Round]]) -> tuple[str, ...]:
-    heads = [""]
+def _budgets(ours: list[Round]) -> tuple[Budget, ...]:
+    wanted = {
+        "arming one of a million timers": (2, "us", [one.arm_us for one in ours]),
+        "disarming one": (2, "us", [one.disarm_us for one in ours]),
+        "lateness at 10,000 due/s, p99": (
+            5,
+            "ms",
+            [one.late_p99_us / _MILLI for one in ours],
+        ),
+    }
+    return tuple(
+        Budget(what, limit, tuple(values), unit=unit)
+        for what, (limit, unit, values) in wanted.items()
+    )
+
+
+def _table(
+    title: str,
+    found: Mapping[str, list[Round]],
+    ratio: Mapping[str, list[float]],
+) -> Table:
+    columns = [""]
     for head in _COLUMNS:
-        heads += [head, "spread"]
+        columns += [head, "spread"]
     rows = []
     for name, played in found.items():
         row = [name]
         for column in _COLUMNS.values():
             row += spread([float(asdict(one)[column]) for one in played], ",.2f")
-        rows.append(row)
-    return table(heads, rows)
-
-
-def _sentences(over: Mapping[str, list[float]]) -> list[str]:
-    lines = []
-    for what, values in over.items():
-        middle, both = spread(values, ".2f")
-        lines.append(f"ticker / call_at, {what}: {middle} ({both})")
-    return lines
+        rows.append(tuple(row))
+    notes = [
+        f"The ticker to call_at, {what}: {span(values, '.2f')}."
+        for what, values in ratio.items()
+    ]
+    return Table(title, tuple(columns), tuple(rows), tuple(notes))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.catalog import benchmarks
 from benchmarks.cli import run
 from benchmarks.disk import disk_folder, file_system, used_bytes
 from benchmarks.idle import wakeups
 from benchmarks.peers import beanstalkd, pymule, redis_server, uwsgi
-from benchmarks.report import percentile, ratios, table
-from benchmarks.rounds import play
+from benchmarks.report import Answer, over, percentile, ratios
+from benchmarks.rounds import Options, play
 from benchmarks.stage import PeerError, Stage
+from benchmarks.text import table
 
+BENCHMARKS = benchmarks()
 TINY = ["--messages", "20", "--rounds", "1", "--peers", "pymule"]
 
 
@@ -108,13 +110,12 @@ def test_each_confirm_is_timed(peer: str, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     words = ["--messages", "20", "--rounds", "1", "--peers", peer]
 
-    status = run(BENCHMARKS, ["durable", *words, "--json", str(path)])
+    status = run(BENCHMARKS, ["durable_turns", *words, "--json", str(path)])
 
-    written = json.loads(path.read_text())["benchmarks"]["durable"]
-    turns = written["parts"]["durable_turns"]["peers"]
+    written = json.loads(path.read_text())["benchmarks"]["durable_turns"]
     assert status == 0
-    assert " on " in written["file_system"]
-    assert [one["messages"] for one in turns[peer]["rounds"]] == [20]
+    assert " on " in written["tables"][0]["title"]
+    assert [one["messages"] for one in written["peers"][peer]["rounds"]] == [20]
 
 
 @pytest.mark.slow
@@ -122,10 +123,9 @@ def test_a_killed_master_leaves_everything_to_the_next_one(tmp_path: Path) -> No
     path = tmp_path / "figures.json"
     words = ["--messages", "20", "--rounds", "1", "--peers", "pymule, disk"]
 
-    status = run(BENCHMARKS, ["durable", *words, "--json", str(path)])
+    status = run(BENCHMARKS, ["durable_backlog", *words, "--json", str(path)])
 
-    written = json.loads(path.read_text())["benchmarks"]["durable"]
-    backlog = written["parts"]["durable_backlog"]
+    backlog = json.loads(path.read_text())["benchmarks"]["durable_backlog"]
     assert status == 0
     assert backlog["failure"] is None
     assert [len(played) for played in backlog["sides"].values()] == [1, 1]
@@ -237,6 +237,61 @@ def test_the_environment_can_name_the_benchmark(
     assert "no benchmark nothing" in capfd.readouterr().err
 
 
+def test_a_name_stands_for_its_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    def answer(name: str) -> Answer:
+        asked.append(name)
+        return Answer(name, "Which?", ())
+
+    made = {
+        name: lambda _options, name=name: answer(name)
+        for name in ("disk", "disk_turns", "diskette")
+    }
+    monkeypatch.setenv("ONLY", "disk_turns,disk")
+
+    status = run(made, ["--json", str(tmp_path / "a.json")])
+
+    assert status == 0
+    assert asked == ["disk_turns", "disk"]
+
+
+def test_a_broken_benchmark_fails_the_run_and_leaves_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+
+    def breaks(_options: Options) -> Answer:
+        raise ZeroDivisionError("by zero")
+
+    def answers(_options: Options) -> Answer:
+        return Answer("second", "Which?", ())
+
+    status = run({"first": breaks, "second": answers}, ["--json", str(path)])
+
+    written = json.loads(path.read_text())["benchmarks"]
+    assert status == 1
+    assert written["first"]["failures"] == [
+        "first is broken: ZeroDivisionError: by zero"
+    ]
+    assert written["second"]["failures"] == []
+
+
+def test_small_numbers_can_be_asked_for_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+
+    def answers(options: Options) -> Answer:
+        assert options.is_quick
+        return Answer("one", "Which?", ())
+
+    monkeypatch.setenv("QUICK", "1")
+
+    assert run({"one": answers}, ["--json", str(path)]) == 0
+    assert json.loads(path.read_text())["is_quick"]
+
+
 def test_a_percentile_is_one_of_the_values() -> None:
     values = [5.0, 1.0, 4.0, 2.0, 3.0]
 
@@ -245,6 +300,11 @@ def test_a_percentile_is_one_of_the_values() -> None:
 
 def test_ratios_are_taken_round_by_round() -> None:
     assert ratios([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
+    assert over([4.0, 9.0], [2.0, 3.0]) == "2.50 (2.00 to 3.00)"
+
+
+def test_a_peer_that_failed_has_no_ratio() -> None:
+    assert over([4.0, 9.0], []) == "-"
 
 
 def test_a_table_lines_its_columns_up() -> None:

@@ -1,6 +1,7 @@
 """beanstalkd, Debian's package: without a binlog, and with one, synced or not."""
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Final
 
 from benchmarks.stage import PeerError, Stage
 
-__all__ = ("BINLOG", "MEMORY", "SYNCED", "VARIANTS", "Beanstalkd", "find")
+__all__ = ("BINLOG", "MEMORY", "SYNCED", "VARIANTS", "Beanstalkd", "find", "versions")
 
 _PROGRAM: Final = "benchmarks.programs.beanstalkd_pair"
 
@@ -52,3 +53,13 @@ def find() -> str | None:
     # make bench unpacks it beside Python, where nobody installed it.
     unpacked = Path(sys.prefix, "beanstalkd", "usr", "bin")
     return shutil.which("beanstalkd") or shutil.which("beanstalkd", path=str(unpacked))
+
+
+def versions() -> dict[str, str]:
+    """Return the version of the server, if it is there."""
+    program = find()
+    if program is None:
+        return {}
+    words = [program, "-v"]
+    said = subprocess.check_output(words, text=True)  # noqa: S603  (our own words)
+    return {"beanstalkd": said.split()[-1]}

@@ -1,6 +1,7 @@
 """pymule, with queues in memory, in a journal, and in one that is synced."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,15 @@ from typing import Final
 from benchmarks.peers.pymule import running_daemon
 from benchmarks.stage import Stage
 
-__all__ = ("DISK", "MEMORY", "PROCESS", "VARIANTS", "Durable", "configuration")
+__all__ = (
+    "DISK",
+    "MEMORY",
+    "PROCESS",
+    "VARIANTS",
+    "Durable",
+    "configuration",
+    "versions",
+)
 
 _PROGRAMS: Final = "benchmarks.programs.pymule_mule"
 
@@ -60,3 +69,8 @@ def configuration(stage: Stage, durability: str, program: str, **keys: int) -> P
         f'[[mule]]\nprogram = "{_PROGRAMS}:{program}"\ndurability = "{durability}"\n'
     )
     return path
+
+
+def versions() -> dict[str, str]:
+    """Return the version of what the journal is made of."""
+    return {"SQLite": sqlite3.sqlite_version}

@@ -1,13 +1,14 @@
 """A Redis server over its Unix socket, Debian's package: for peers that need one."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 from benchmarks.stage import PeerError, Stage
 
-__all__ = ("SERVER", "find", "redis_running")
+__all__ = ("SERVER", "find", "redis_running", "versions")
 
 SERVER: Final = "redis-server"
 """What a stage calls its process; ``stage.pid_of`` tells which it is."""
@@ -48,3 +49,14 @@ def find() -> tuple[str, ...] | None:
         return None
     libraries = ":".join(map(str, (_UNPACKED / "lib").glob("*-linux-gnu*")))
     return ("env", f"LD_LIBRARY_PATH={libraries}", unpacked)
+
+
+def versions() -> dict[str, str]:
+    """Return the version of the server, if it is there."""
+    command = find()
+    if command is None:
+        return {}
+    words = [*command, "--version"]
+    said = subprocess.check_output(words, text=True)  # noqa: S603  (our own words)
+    # Redis server v=7.0.15 sha=... malloc=... bits=64 build=...
+    return {"Redis": said.partition("v=")[2].split()[0]}

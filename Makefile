@@ -77,6 +77,7 @@ check: lint types cover  ## What CI runs: lint, types and all tests with their c
 .PHONY: bench
 bench: $(STAMP)  ## Measure against the peers, 20 minutes (ONLY=throughput, QUICK=1)
 	$(PIP) --editable '.[bench]'
+	@test -e .venv/arq || $(PY) -m pip install --quiet --target .venv/arq --requirement benchmarks/peers/arq.txt
 	@{ command -v beanstalkd && command -v redis-server; } >/dev/null || test -e .venv/redis || $(UNPACK) || echo "no beanstalkd or no Redis: its rows say so"
 	$(PY) -m benchmarks
 

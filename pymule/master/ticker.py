@@ -48,15 +48,19 @@ class Ticker(Generic[K]):
 
     def arm(self, key: K, at: float) -> None:
         """Let *key* be due at *at*, monotonic seconds; at no other time."""
-        self._due.pop(key, None)
+        if self._due:
+            self._due.pop(key, None)
         self._wheel.arm(key, at)
         if self._timer is None or at < self._timer_at:
             self._set_timer()
 
     def disarm(self, key: K) -> None:
         """Let *key* not be due."""
-        self._due.pop(key, None)
-        if not self._wheel.disarm(key) or self._timer is None:
+        if self._due:
+            self._due.pop(key, None)
+        at = self._wheel.disarm(key)
+        # The timer is for the first deadline, so the others leave it alone.
+        if at is None or self._timer is None or at > self._timer_at:
             return
         # Else the loop would wake up for nothing.
         due = self._wheel.next_due()

@@ -104,17 +104,17 @@ class TimerWheel(Generic[K]):
             slot.earliest = at
             slot.is_stale = False
 
-    def disarm(self, key: K) -> bool:
-        """Forget *key*; tell whether it was armed."""
+    def disarm(self, key: K) -> float | None:
+        """Forget *key*; return its deadline, ``None`` if it was not armed."""
         slot = self._slot_of.pop(key, None)
         if slot is None:
-            return False
+            return None
         at = slot.pop(key)
         if not slot:
             self._close(slot)
         elif at == slot.earliest:
             slot.is_stale = True
-        return True
+        return at
 
     def next_due(self) -> float | None:
         """Return when to call :meth:`pop_due` next; ``None`` while nothing is armed.

@@ -40,9 +40,14 @@ class Calls:
 
 
 class Looks(TimerWheel[str]):
-    """Counts how often somebody came when nothing was due."""
+    """Counts how often somebody came when nothing was due, and asked what is next."""
 
     in_vain = 0
+    asked = 0
+
+    def next_due(self) -> float | None:
+        self.asked += 1
+        return super().next_due()
 
     def pop_due(self, now: float) -> list[str]:
         due = super().pop_due(now)
@@ -132,6 +137,22 @@ async def test_a_later_key_that_is_disarmed_leaves_the_timer_alone() -> None:
 
     assert calls.ticker._timer is timer
     calls.ticker.close()
+
+
+async def test_only_the_end_of_the_first_deadline_makes_it_look_for_the_next() -> None:
+    wheel = Looks()
+    calls = Calls()
+    calls.ticker._wheel = wheel
+    for number in range(100):
+        calls.arm(str(number), 3600 + number)
+    asked = wheel.asked
+
+    for number in range(1, 100):
+        calls.ticker.disarm(str(number))
+
+    assert wheel.asked == asked
+    calls.ticker.disarm("0")
+    assert wheel.asked > asked
 
 
 async def test_a_key_that_a_call_before_it_disarms_is_not_called() -> None:

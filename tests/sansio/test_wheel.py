@@ -110,12 +110,12 @@ def test_deadlines_inside_one_millisecond_keep_their_order() -> None:
     assert wheel.pop_due(6.0) == [5, 6, 7, 8, 9]
 
 
-def test_disarm_tells_whether_the_key_was_armed() -> None:
+def test_disarm_returns_the_deadline_of_a_key_that_was_armed() -> None:
     wheel = TimerWheel[str]()
     wheel.arm("tea", 1.0)
 
-    assert wheel.disarm("tea")
-    assert not wheel.disarm("tea")
+    assert wheel.disarm("tea") == 1.0
+    assert wheel.disarm("tea") is None
     assert wheel.pop_due(2.0) == []
 
 
@@ -300,21 +300,21 @@ class WheelAgainstADict(RuleBasedStateMachine):
     @rule(data=st.data())
     def disarm(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(list(self.model)))
-        del self.model[key]
+        at = self.model.pop(key)
 
-        assert self.wheel.disarm(key)
+        assert self.wheel.disarm(key) == at
 
     @precondition(lambda self: self.model)
     @rule()
     def disarm_the_first(self) -> None:
         key = min(self.model, key=lambda key: self.model[key])
-        del self.model[key]
+        at = self.model.pop(key)
 
-        assert self.wheel.disarm(key)
+        assert self.wheel.disarm(key) == at
 
     @rule()
     def disarm_a_stranger(self) -> None:
-        assert not self.wheel.disarm(-1)
+        assert self.wheel.disarm(-1) is None
 
     @rule(delay=DELAYS)
     def let_time_pass(self, delay: float) -> None:

@@ -312,7 +312,8 @@ class CronTable(Generic[K]):
 
     def __init__(self) -> None:
         self._entries: dict[K, _Entry] = {}
-        # The latest that the clock has shown since everything was planned anew.
+        # The latest that the clock has shown since everything was planned anew; what it
+        # showed before the first entry came has planned nothing.
         self._latest = datetime.min.replace(tzinfo=UTC)
 
     def __len__(self) -> int:

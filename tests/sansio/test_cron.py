@@ -492,6 +492,18 @@ def test_a_clock_set_back_in_steps_is_measured_as_a_whole() -> None:
     assert clock.table.next_due() == datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
 
+def test_a_table_measures_from_what_it_was_told_and_not_from_before() -> None:
+    clock = Clock()
+    clock.now -= timedelta(seconds=4_922)
+    clock.add("tea", "* * * * *")
+    planned = clock.table.next_due()
+
+    clock.now -= timedelta(seconds=5_878)
+    clock.table.clock_set(clock.now)
+
+    assert clock.table.next_due() == planned
+
+
 def test_a_clock_that_was_wrong_by_a_year_is_believed() -> None:
     clock = Clock()
     clock.add("tea", "0 13 * * *")

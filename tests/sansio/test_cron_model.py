@@ -308,7 +308,9 @@ class TableAgainstPlans(RuleBasedStateMachine):
 
     @initialize(age=st.timedeltas(timedelta(0), 3653 * DAY))
     def begin(self, age: timedelta) -> None:
-        self.now = self.latest = datetime(2020, 1, 1, tzinfo=UTC) + age
+        self.now = datetime(2020, 1, 1, tzinfo=UTC) + age
+        # A table knows of the clock what it was told, and so far that is nothing.
+        self.latest = datetime.min.replace(tzinfo=UTC)
         self.table = CronTable[int]()
         self.plans: dict[int, Plan] = {}
 

@@ -2,7 +2,11 @@
 
 Theory of operation. A lane with credit stands in the *line* of each of its queues,
 and the first in line is served first. A queue is *hot* while it may have both a
-message and a lane for it; only hot queues are looked at.
+message and a lane for it; only hot queues are looked at. A lane that has spent its
+credit stays in a line until it would be its turn; with new credit it goes back to those
+that it had to leave, the one that it left first before the others, and only as far as
+the credit goes. So a message costs the same however many queues its lane has, and a
+lane whose queues all have something takes from them in turn.
 
 A *suspect*, a message in whose hands a mule died, goes alone to a link that holds
 nothing, which is then *solo* until the suspect is settled. While every link that asks
@@ -30,6 +34,10 @@ class Lines:
     def __init__(self, expiry: Expiry) -> None:
         self._expiry = expiry
         self._hot: dict[Queue, None] = {}
+        # Lanes with new credit that are missing in a line.
+        self._asking: dict[Lane, None] = {}
+        # Queues with a suspect that no link could take, as a rule none.
+        self._suspecting: dict[Queue, None] = {}
         # Runs that were next, and whose time is over.
         self._late: list[Run] = []
 
@@ -56,6 +64,7 @@ class Lines:
         """Nothing more goes to *link*."""
         link.is_draining = True
         for lane in link.lanes.values():
+            self._asking.pop(lane, None)
             for queue in lane.queues:
                 queue.line.pop(lane, None)
         if link.reserved_by is not None:
@@ -80,6 +89,10 @@ class Lines:
                 if queue.suspects:
                     self._serve_suspects(queue, out, now)
                 self._serve(queue, out, now)
+            if self._asking and not self._hot:
+                asking, self._asking = self._asking, {}
+                for lane in asking:
+                    self._join(lane)
         return out
 
     def take_late(self) -> list[Run]:
@@ -90,15 +103,38 @@ class Lines:
     def _join(self, lane: Lane) -> None:
         # A lane joins the line when it gets credit, so the line is both the fairness
         # rule and the load rule: a slow mule simply queues up less often.
-        if lane.limit <= lane.delivered or lane.link.is_draining:
+        link = lane.link
+        if lane.limit <= lane.delivered or link.is_draining or link.is_solo:
             return
-        for queue in lane.queues:
-            queue.line.setdefault(lane, None)
-            if queue.ready or queue.suspects:
-                # To the end, so that the order is the lane's: a queue that is fed all
-                # the time is hot already, and would come first for ever.
-                self._hot.pop(queue, None)
+        for queue in self._suspecting:
+            if lane in queue.line:
                 self._hot[queue] = None
+        if link.reserved_by is None:
+            self._go_back(lane)
+        elif link.reserved_by in lane.missing:
+            self._stand(lane, link.reserved_by)
+
+    def _go_back(self, lane: Lane) -> None:
+        """Let *lane* stand in the lines that it left, as far as its credit goes."""
+        credit = lane.limit - lane.delivered
+        missing = lane.missing
+        while missing and credit > 0:
+            credit -= self._stand(lane, next(iter(missing)))
+        if missing:
+            # Some is left if others, who stand there already, have what is ready.
+            self._asking[lane] = None
+
+    def _stand(self, lane: Lane, queue: Queue) -> int:
+        """Let *lane* stand in the line of *queue*; return how much is ready there."""
+        del lane.missing[queue]
+        queue.line[lane] = None
+        count = len(queue.ready) + len(queue.suspects)
+        if count:
+            # To the end, so that the order is the lane's: a queue that is fed all the
+            # time is hot already, and would come first for ever.
+            self._hot.pop(queue, None)
+            self._hot[queue] = None
+        return count
 
     def _join_all(self, link: Link) -> None:
         for lane in link.lanes.values():
@@ -111,6 +147,7 @@ class Lines:
             credit = lane.limit - lane.delivered
             if credit <= 0 or not lane.link.takes_from(queue):
                 del line[lane]
+                lane.missing[queue] = None
                 continue
             run, rest = ready.take(credit)
             if run.expires_at is not None:
@@ -123,9 +160,11 @@ class Lines:
     def _serve_suspects(
         self, queue: Queue, out: list[tuple[LinkId, Run]], now: float
     ) -> None:
+        self._suspecting.pop(queue, None)
         while queue.suspects:
             lane = self._free_lane(queue)
             if lane is None:
+                self._suspecting[queue] = None
                 return
             self.unreserve(queue)
             run = queue.suspects.popleft()
@@ -168,8 +207,6 @@ class Lines:
             queue.line.move_to_end(lane)
         else:
             del queue.line[lane]
-        if len(lane.queues) > 1:
             # The next credit of this lane serves another queue first.
-            lane.queues.remove(queue)
-            lane.queues.append(queue)
+            lane.missing[queue] = None
         out.append((link.id, run))

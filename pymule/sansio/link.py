@@ -1,6 +1,7 @@
 """One mule process, as the router sees it: how it asks, and what it has."""
 
 from bisect import bisect_right
+from collections import OrderedDict
 from operator import attrgetter
 from typing import Final, NewType
 
@@ -18,12 +19,15 @@ _FIRST_ID: Final = attrgetter("first_id")
 class Lane:
     """One way in which a link asks, and how far it may be served."""
 
-    __slots__ = ("delivered", "index", "limit", "link", "queues")
+    __slots__ = ("delivered", "index", "limit", "link", "missing", "queues")
 
     def __init__(self, link: "Link", index: int, queues: list[Queue]) -> None:
         self.link = link
         self.index = index
         self.queues = queues
+        # Those in whose line it does not stand, the one that it left first before the
+        # others. An OrderedDict, as the line of a queue.
+        self.missing: OrderedDict[Queue, None] = OrderedDict.fromkeys(queues)
         # Both are positions: what was sent, and what may be.
         self.delivered = 0
         self.limit = 0

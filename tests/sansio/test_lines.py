@@ -147,6 +147,18 @@ def test_a_queue_that_is_fed_all_the_time_does_not_starve_another() -> None:
     assert order == [b"a", b"b1", b"a", b"b2"]
 
 
+def test_a_lane_goes_on_to_its_other_queues_when_others_were_first_at_one() -> None:
+    desk = Desk("a", "b")
+    links = [desk.link(number, "a", "b") for number in (1, 2)]
+    desk.submit("a", b"x")
+    desk.submit("b", b"y")
+
+    for link in links:
+        desk.grant(link, 1)
+
+    assert desk.sent() == [(1, [b"x"]), (2, [b"y"])]
+
+
 def test_a_lane_that_has_spent_its_credit_elsewhere_is_passed_over() -> None:
     desk = Desk("a", "b")
     desk.link(1, "a", "b", credit=1)
@@ -250,6 +262,17 @@ def test_a_busy_mule_is_kept_free_for_a_suspect(busy: Desk) -> None:
     busy.router.ack(LinkId(1), 3, 1, 2)
     busy.grant(LinkId(1), 1)
     assert busy.sent() == [(1, [b"z"])]
+
+
+def test_a_mule_kept_free_has_the_suspect_though_others_were_served_meanwhile(
+    busy: Desk,
+) -> None:
+    busy.submit("a", b"y")
+    assert busy.sent() == [(2, [b"y"])]
+
+    busy.router.ack(LinkId(1), 1, 1, 1)
+
+    assert busy.sent() == [(1, [b"s"])]
 
 
 def test_a_suspect_does_not_wait_for_the_mule_kept_free_when_another_is(

@@ -460,6 +460,11 @@ class RouterAgainstModel(RuleBasedStateMachine):
             if link.reserved_by is not None:
                 assert link.reserved_by.reserved is link
                 assert link.reserved_by.suspects
+            for lane in () if link.is_draining else link.lanes.values():
+                standing = [queue for queue in lane.queues if lane in queue.line]
+                assert sorted([q.name for q in (*standing, *lane.missing)]) == sorted(
+                    queue.name for queue in lane.queues
+                )
 
     @invariant()
     def every_sender_knows_or_waits(self) -> None:

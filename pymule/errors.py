@@ -5,7 +5,8 @@ JSON object with the constructor's arguments); :func:`error_from_wire` turns it 
 into the same exception in the caller. The codes are in ``docs/protocol.md``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import ClassVar, Final
 
 __all__ = (
@@ -45,6 +46,9 @@ __all__ = (
     "error_from_wire",
     "error_of_reply",
 )
+
+# Names that an error carries.
+_MAX_KNOWN: Final = 50
 
 
 class PymuleError(Exception):
@@ -208,15 +212,17 @@ class RefusedError(PymuleError):
 
 
 class UnknownTargetError(RefusedError):
-    """No queue has the name ``target``; those that exist are in ``known``."""
+    """No queue has the name ``target``; up to 50 that exist are in ``known``."""
 
     code = 1
 
-    def __init__(self, target: str, known: Sequence[str]) -> None:
-        names = ", ".join(known) or "none"
-        super().__init__(f"no queue for target {target!r}; there are: {names}")
+    def __init__(self, target: str, known: Iterable[str]) -> None:
+        # Somebody may have 10,000 farms, and a mistake in a name that is sent often.
+        self.known = list(islice(known, _MAX_KNOWN))
+        names = ", ".join(self.known) or "none"
+        more = ", ..." if len(self.known) == _MAX_KNOWN else ""
+        super().__init__(f"no queue for target {target!r}; there are: {names}{more}")
         self.target = target
-        self.known = list(known)
 
 
 class QueueFullError(RefusedError):

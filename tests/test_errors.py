@@ -153,6 +153,7 @@ def test_every_error_has_the_one_root_and_a_name_that_says_so() -> None:
     [
         (UnknownTargetError("x", ["mule", "mule1"]), "there are: mule, mule1"),
         (UnknownTargetError("x", []), "there are: none"),
+        (UnknownTargetError("x", ["mule"] * 10_000), r"(mule, ){50}\.\.\.$"),
         (FrameTooBigError(70_000, 65_536), "70000 bytes; max_frame_bytes is 65536"),
         (NotInMuleError("mule_get_msg"), r"mule_get_msg\(\) can only be called in"),
         (MasterUnavailableError("/s", "refused"), "no pymuled at /s: refused"),

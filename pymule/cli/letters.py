@@ -111,7 +111,7 @@ async def waiting_in(client: Client, queue: str) -> int:
         if row.get("target") == name:
             counts = (row.get(key) for key in ("ready", "delayed", "blocked"))
             return sum(count for count in counts if isinstance(count, int))
-    raise UnknownTargetError(queue, [str(row.get("target")) for row in rows])
+    raise UnknownTargetError(queue, (str(row.get("target")) for row in rows))
 
 
 def _queue_name(text: str) -> str:

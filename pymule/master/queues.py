@@ -291,7 +291,7 @@ class Queues:
         except ValueError:
             name = text
         if name not in self._queues:
-            raise UnknownTargetError(text, list(self._queues))
+            raise UnknownTargetError(text, self._queues)
         return name
 
 

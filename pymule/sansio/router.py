@@ -22,7 +22,7 @@ which only positions are written, tells after a death which messages were untouc
 in hand, or already done although the ack was never sent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -128,9 +128,9 @@ class Router:
         return queue.count
 
     @property
-    def targets(self) -> list[str]:
+    def targets(self) -> Iterator[str]:
         """The names that a sender may use now."""
-        return [q.name for q in self.queues.values() if not q.is_closed]
+        return (q.name for q in self.queues.values() if not q.is_closed)
 
     # Senders
 

@@ -206,7 +206,7 @@ def test_a_closed_queue_refuses_those_who_wait_and_those_who_come() -> None:
     assert (sequence, count) == (2, 1)
     assert isinstance(waited, UnknownTargetError)
     assert isinstance(came, UnknownTargetError)
-    assert came.known == desk.router.targets == ["b"]
+    assert came.known == list(desk.router.targets) == ["b"]
 
 
 def test_at_a_stop_those_who_wait_are_refused_and_what_is_queued_stays() -> None:

@@ -6,10 +6,10 @@ any other process, nothing happens until it is called.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pymule.sansio.slots import frozen
 from pymule.sansio.target import FUNCTION_NAME, Target, TargetKind
 
 __all__ = (
@@ -29,7 +29,7 @@ PICKLE: Final = b"\x02"
 """First byte of a call whose arguments are a pickle of the same."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Function:
     """A function that mules run.
 

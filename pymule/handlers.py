@@ -16,12 +16,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from pymule.errors import SignalConflictError
 from pymule.sansio.signals import SIGNALS, Outcome, Overlap
+from pymule.sansio.slots import slots
 from pymule.sansio.target import Target
 from pymule.sansio.timers import check_timer
 from pymule.sansio.verbs import JsonObject
@@ -90,7 +90,7 @@ def check_number(number: object) -> int:
     return number
 
 
-@dataclass(slots=True, eq=False)
+@slots(eq=False)
 class Handler:
     """What is to run, for which signal, and where.
 

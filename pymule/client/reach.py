@@ -4,7 +4,6 @@ import os
 import socket as socket_module
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
@@ -12,6 +11,7 @@ from typing import Final, Self
 from pymule.errors import MasterUnavailableError, RemoteProtocolError
 from pymule.paths import default_socket
 from pymule.sansio.session import PROTOCOL_VERSIONS
+from pymule.sansio.slots import frozen
 from pymule.sansio.target import Target
 from pymule.sansio.verbs import Hello, JsonObject
 
@@ -114,7 +114,7 @@ def hello(client: str, name: str) -> Hello:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """What the master allows, as its WELCOME tells."""
 

@@ -6,13 +6,13 @@ changes them on the way. ``docs/messages.md`` says what each does.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, TypedDict, Unpack, cast
 
 from pymule.errors import RemoteProtocolError
 from pymule.sansio.body import JsonObject, read_json, write_json
+from pymule.sansio.slots import frozen
 
 __all__ = (
     "MAX_AT",
@@ -50,7 +50,7 @@ MAX_MESSAGE_ID: Final = 255
 _REPR_CHARS: Final = 80
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageOptions:
     """What a sender asked for; ``None`` leaves it to the queue.
 

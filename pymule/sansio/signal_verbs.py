@@ -2,12 +2,12 @@
 """The verbs of signals; the others are in :mod:`pymule.sansio.verbs`."""
 
 import struct
-from dataclasses import dataclass
 from typing import Final, Self
 
 from pymule.errors import RemoteProtocolError
 from pymule.sansio.body import JsonObject, read_json, write_json
 from pymule.sansio.frame import Opcode, encode_frame
+from pymule.sansio.slots import slots
 
 __all__ = ("Handled", "Listen", "Signal")
 
@@ -16,7 +16,7 @@ _LISTEN: Final = struct.Struct("<B")
 _MAX_OUTCOME: Final = 2
 
 
-@dataclass(slots=True)
+@slots
 class Signal:
     """Master to peer: run the handler of a signal.
 
@@ -45,7 +45,7 @@ class Signal:
         return cls(number, tuple(paths), bool(complete))
 
 
-@dataclass(slots=True)
+@slots
 class Handled:
     """Peer to master: ``number u8 | outcome u8``, how the handler of a signal went.
 
@@ -69,7 +69,7 @@ class Handled:
         return cls(number, outcome)
 
 
-@dataclass(slots=True)
+@slots
 class Listen:
     """Peer to master: ``listening u8``, whether it could run a handler at once."""
 

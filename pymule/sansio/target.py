@@ -20,9 +20,10 @@ A *worker* is a client process that registered for signals.
 """
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NewType
+
+from pymule.sansio.slots import frozen
 
 __all__ = (
     "FARM_NAME",
@@ -79,7 +80,7 @@ _NUMBERED: Final = {"mule": TargetKind.MULE, "worker": TargetKind.WORKER_N}
 _WITH_NUMBER: Final = re.compile(r"(mule|worker)([0-9]{1,9})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """Where a message or a signal goes; *number* is that of a mule or a worker."""
 

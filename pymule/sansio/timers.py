@@ -9,8 +9,9 @@ its process ends it is an *orphan* and ticks on; the successor that sets the sam
 adopts it, with its plan, so that a restart neither loses nor doubles a tick.
 """
 
-from dataclasses import dataclass
 from typing import Final, NewType
+
+from pymule.sansio.slots import slots
 
 __all__ = (
     "MAX_EVERY_S",
@@ -36,7 +37,7 @@ MAX_TIMERS: Final = 100_000
 """Timers of all owners together."""
 
 
-@dataclass(slots=True, eq=False)
+@slots(eq=False)
 class Timer:
     """A timer that is armed.
 

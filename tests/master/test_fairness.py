@@ -152,10 +152,11 @@ async def test_a_flood_of_messages_rests_where_other_clients_have_work(
     master = await yard.open(a_plan())
     guest = await yard.greeted("flood")
     fairness = master.connections._fairness
-    submit = Submit(1, 1, 1, "mule", b"", pack_bodies([b""]))
+    batch = pack_bodies([b""])
 
     for first in (1, 1000):
-        await guest.say(*(replace(submit, sequence=first + n) for n in range(300)))
+        numbers = range(first, first + 300)
+        await guest.say(*(Submit(n, 1, 1, "mule", b"", batch) for n in numbers))
         await guest.confirmed(300)
         # As if another client or, else, a mule had had its turn.
         fairness._client_turns += 10 * has_company

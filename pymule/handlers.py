@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from pymule.errors import SignalConflictError
-from pymule.sansio.signals import SIGNALS, Outcome, Overlap
+from pymule.sansio.signal_words import SIGNALS, Outcome, Overlap
 from pymule.sansio.slots import slots
 from pymule.sansio.target import Target
 from pymule.sansio.timers import check_timer

@@ -20,7 +20,7 @@ from pymule.handlers import (
     run,
     run_async,
 )
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.verbs import JsonObject
 
 HERE = str(Path(__file__).absolute())

@@ -10,7 +10,7 @@ from pymule.client.calls import Calls
 from pymule.client.questions import token_of
 from pymule.connection import Connection
 from pymule.errors import ConnectionLostError, NotHolderError, RemoteProtocolError
-from pymule.sansio.locks import check_lock_name, check_ttl
+from pymule.sansio.lock_words import check_lock_name, check_ttl
 from pymule.sansio.verbs import JsonObject
 
 __all__ = ("Held", "Locking")

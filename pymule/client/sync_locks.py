@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from pymule.client.exchange import Exchange
 from pymule.client.questions import Question, token_of
 from pymule.errors import ConnectionLostError, NotHolderError, RemoteProtocolError
-from pymule.sansio.locks import check_lock_name, check_ttl
+from pymule.sansio.lock_words import check_lock_name, check_ttl
 from pymule.sansio.verbs import JsonObject
 
 if TYPE_CHECKING:

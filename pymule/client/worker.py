@@ -16,7 +16,7 @@ from typing import Self
 from pymule.client.aio import Client
 from pymule.errors import ConnectionLostError, RefusedError
 from pymule.handlers import Handler, registry, run, run_async
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.verbs import Handled, Listen, Signal
 
 __all__ = ("Worker", "start_worker", "worker")

@@ -15,7 +15,7 @@ from pymule.client.signals import raise_signal
 from pymule.compat.host import ask, host
 from pymule.errors import NoFreeSignalError, NoHandlerError, RefusedError
 from pymule.handlers import Function, check_number, registry
-from pymule.sansio.signals import SIGNALS
+from pymule.sansio.signal_words import SIGNALS
 from pymule.sansio.target import Target
 
 __all__ = (

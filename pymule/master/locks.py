@@ -7,13 +7,8 @@ from typing import Final
 from pymule.errors import BadCallError, RefusedError
 from pymule.master.clients import ClientPeer, Clients
 from pymule.master.ticker import Deadline, Ticker
-from pymule.sansio.locks import (
-    Grant,
-    LockTable,
-    PeerId,
-    check_lock_name,
-    check_ttl,
-)
+from pymule.sansio.lock_words import check_lock_name, check_ttl
+from pymule.sansio.locks import Grant, LockTable, PeerId
 from pymule.sansio.verbs import Call, JsonObject, Reply, ReplyKind
 
 __all__ = ("LOCK_DEADLINE", "Locks")

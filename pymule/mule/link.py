@@ -14,7 +14,7 @@ from pymule.connection import Connection
 from pymule.errors import RemoteProtocolError, error_of_reply
 from pymule.mule.inbox import Hand, Lane
 from pymule.sansio.session import Session
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.verbs import (
     Ack,
     Call,

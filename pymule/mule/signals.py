@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pymule.handlers import Handler, Registry, run, run_async
 from pymule.mule.inbox import Job, ThreadWaiter
 from pymule.mule.link import MuleLink
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.verbs import Handled, JsonObject, Signal
 
 __all__ = ("MuleSignals",)

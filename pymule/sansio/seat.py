@@ -2,26 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final, NewType
 
+from pymule.sansio.signal_words import Overlap
 from pymule.sansio.target import Target, TargetKind
 
-__all__ = ("Overlap", "ReceiverId", "Seat", "Signal", "Wanted")
+__all__ = ("ReceiverId", "Seat", "Signal", "Wanted")
 
 ReceiverId = NewType("ReceiverId", int)
 """One process that handles signals, from its first registration to its end."""
 
 # Names of changed files that one delivery carries, in characters.
 _MAX_PATH_CHARS: Final = 1024 * 1024
-
-
-class Overlap(Enum):
-    """What a tick does while the one before it is due or runs."""
-
-    SKIP = "skip"
-    QUEUE = "queue"
-    ALLOW = "allow"
 
 
 @dataclass(frozen=True, slots=True)

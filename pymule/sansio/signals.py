@@ -28,7 +28,6 @@ conflict, unless the newer comes from a newer generation of the code.
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Final
 
 from pymule.errors import (
@@ -37,7 +36,8 @@ from pymule.errors import (
     RemoteProtocolError,
     SignalConflictError,
 )
-from pymule.sansio.seat import Overlap, ReceiverId, Seat, Signal, Wanted
+from pymule.sansio.seat import ReceiverId, Seat, Signal, Wanted
+from pymule.sansio.signal_words import SIGNALS, Outcome, Overlap
 from pymule.sansio.target import TargetKind
 
 __all__ = (
@@ -51,22 +51,11 @@ __all__ = (
     "Wanted",
 )
 
-SIGNALS: Final = 256
-"""There are the signals 0 to 255."""
-
 _MAX_CRASHES: Final = 3
 # Ticks that wait for a handler which is slower than its timer, at most.
 _MAX_DUE: Final = 1_000
 _ONE_SEAT: Final = ""
 _WORKER_KINDS: Final = (TargetKind.WORKER, TargetKind.WORKERS)
-
-
-class Outcome(IntEnum):
-    """How a handler went, as its process tells."""
-
-    DONE = 0
-    FAILED = 1
-    RETURNED = 2
 
 
 @dataclass(frozen=True, slots=True)

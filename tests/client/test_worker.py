@@ -11,7 +11,7 @@ import pymule
 from pymule.client.worker import start_worker, worker
 from pymule.errors import MasterUnavailableError, NotAllowedError, RefusedError
 from pymule.handlers import Registry, changed_files
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.verbs import Call, Handled, Listen, Reply, ReplyKind, Signal
 from tests.client.fake_master import FakeMaster, Peer
 from tests.client.test_sync import Running, run, until

@@ -16,7 +16,7 @@ from blockbuster import BlockBuster
 import pymule
 from pymule.errors import SignalConflictError
 from pymule.master.spawner import MULE_COMMAND, MuleProcess, Spawner, SpawnSpec
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.target import MuleId
 from pymule.sansio.verbs import (
     Call,

@@ -11,7 +11,7 @@ from pymule.mule import sync
 from pymule.mule.api import mule_get_msg, receive
 from pymule.mule.inbox import ThreadWaiter
 from pymule.sansio.options import pack_options
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.verbs import Close, Drain, Handled, Signal
 from tests.conftest import MS, wait_until
 from tests.mule.conftest import Stage, stop

@@ -12,7 +12,7 @@ from pymule.handlers import Registry
 from pymule.mule import api, sync
 from pymule.mule.inbox import ThreadWaiter
 from pymule.mule.signals import _SignalWaiter
-from pymule.sansio.signals import Outcome
+from pymule.sansio.signal_words import Outcome
 from pymule.sansio.verbs import Call, Close, Drain, Handled, Listen, Signal
 from tests.conftest import MS, wait_until
 from tests.mule.conftest import Stage

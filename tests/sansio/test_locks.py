@@ -15,12 +15,9 @@ from hypothesis.stateful import (
 from pymule.errors import BadCallError, NotHolderError
 from pymule.sansio.locks import (
     MAX_LOCKS,
-    MAX_TTL_S,
     Grant,
     LockTable,
     PeerId,
-    check_lock_name,
-    check_ttl,
 )
 
 ANN, BOB, CID = PeerId(1), PeerId(2), PeerId(3)
@@ -195,32 +192,6 @@ def test_the_status_says_who_holds_and_how_many_wait(table: LockTable) -> None:
 
     assert (held.name, held.token, held.peer) == ("a", FIRST, ANN)
     assert (held.since, held.waiting) == (3.0, 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "text"), [("a", "a"), ("x" * 255, "x" * 255), (0, "0"), (-7, "-7")]
-)
-def test_a_name_is_a_text_or_a_number(name: object, text: str) -> None:
-    assert check_lock_name(name) == text
-
-
-@pytest.mark.parametrize("name", ["", "x" * 256, None, True, 1.5, b"a"], ids=repr)
-def test_anything_else_is_no_name(name: object) -> None:
-    with pytest.raises(ValueError, match="allowed: a text of 1 to 255 characters"):
-        check_lock_name(name)
-
-
-@pytest.mark.parametrize("ttl", [0.001, 1, MAX_TTL_S, None])
-def test_a_ttl_is_seconds_or_none(ttl: float | None) -> None:
-    assert check_ttl(ttl) == ttl
-
-
-@pytest.mark.parametrize(
-    "ttl", [0, -1, float("nan"), float("inf"), MAX_TTL_S + 1, "1", True], ids=repr
-)
-def test_anything_else_is_no_ttl(ttl: object) -> None:
-    with pytest.raises(ValueError, match="allowed: seconds above 0"):
-        check_ttl(ttl)
 
 
 NAMES = st.sampled_from(["a", "b", "c"])

@@ -1,6 +1,7 @@
 import pytest
 
-from pymule.sansio.seat import Overlap, ReceiverId, Seat, Signal
+from pymule.sansio.seat import ReceiverId, Seat, Signal
+from pymule.sansio.signal_words import Overlap
 from pymule.sansio.target import Target
 
 

@@ -16,8 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from pymule.errors import SignalConflictError
 from pymule.sansio.signal_words import SIGNALS, Outcome, Overlap
@@ -25,6 +24,9 @@ from pymule.sansio.slots import slots
 from pymule.sansio.target import Target
 from pymule.sansio.timers import check_timer
 from pymule.sansio.verbs import JsonObject
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = (
     "ChangedFiles",
@@ -50,7 +52,7 @@ Function = Callable[[int], object]
 F = TypeVar("F", bound=Callable[..., object])
 
 
-class ChangedFiles(tuple[Path, ...]):  # noqa: SLOT001  (a tuple cannot have slots)
+class ChangedFiles(tuple["Path", ...]):  # noqa: SLOT001  (a tuple cannot have slots)
     """The files that changed since a file monitor's handler ran last.
 
     Attributes:
@@ -62,6 +64,8 @@ class ChangedFiles(tuple[Path, ...]):  # noqa: SLOT001  (a tuple cannot have slo
     @classmethod
     def of(cls, paths: Iterable[str], *, is_complete: bool) -> Self:
         """Return *paths* as they came over the wire."""
+        from pathlib import Path  # noqa: PLC0415  (3 ms that most never need)
+
         changed = cls(map(Path, paths))
         changed.is_complete = is_complete
         return changed
@@ -228,8 +232,16 @@ def _describe(function: Function | None) -> tuple[str, str, str]:
     if code is None:
         module = str(getattr(plain, "__module__", type(plain).__module__))
         return name, module, module
-    file = str(Path(code.co_filename).absolute())
+    file = _absolute(code.co_filename)
     return name, f"{file}:{code.co_firstlineno}", file
+
+
+def _absolute(path: str) -> str:
+    if path.startswith("/"):
+        return path
+    from pathlib import Path  # noqa: PLC0415  (as above)
+
+    return str(Path(path).absolute())
 
 
 def run(
@@ -408,7 +420,7 @@ def cron(
 
 
 def filemon(
-    path: str | Path,
+    path: "str | Path",
     *,
     target: str = "",
     signum: int | None = None,
@@ -425,6 +437,8 @@ def filemon(
         signum: The signal that it raises; default one that is free.
         recursive: Watch what is below the directory, too.
     """
+    from pathlib import Path  # noqa: PLC0415  (as above)
+
     source: JsonObject = {
         "kind": "filemon",
         "path": str(Path(path).absolute()),

@@ -29,9 +29,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pymule.sansio.run import Hands
+if TYPE_CHECKING:
+    from pymule.sansio.run import Hands
 
 __all__ = (
     "BOARD_BYTES",
@@ -144,8 +145,11 @@ class Scoreboard:
             if word & IN_HAND
         ]
 
-    def hands(self) -> dict[int, Hands]:
+    def hands(self) -> "dict[int, Hands]":
         """Return, by lane, how far it was taken and what is in hand."""
+        # A mule writes the board, and must not load what only its reader needs.
+        from pymule.sansio.run import Hands  # noqa: PLC0415
+
         taken: dict[int, int] = {}
         held: dict[int, set[int]] = {}
         for word, _ in self._slots():

@@ -381,7 +381,7 @@ class Settings(_Section):
     socket: Annotated[
         _Socket,
         Field(
-            default_factory=lambda: default_socket(os.environ, os.getuid()),
+            default_factory=lambda: Path(default_socket(os.environ, os.getuid())),
             validate_default=True,
         ),
     ]

@@ -2,10 +2,16 @@
 
 import asyncio
 import socket
-from pathlib import Path
 from typing import Final
 
-from pymule.client.reach import HELLO_TIMEOUT_S, MAX_TRIES, Terms, connect, pause
+from pymule.client.reach import (
+    HELLO_TIMEOUT_S,
+    MAX_TRIES,
+    SocketPath,
+    Terms,
+    connect,
+    pause,
+)
 from pymule.errors import MasterUnavailableError
 from pymule.sansio.verbs import Welcome
 
@@ -14,7 +20,7 @@ __all__ = ("Greeting", "dial")
 _BACKLOG_FULL: Final = "its backlog is full"
 
 
-async def dial(path: Path) -> socket.socket:
+async def dial(path: SocketPath) -> socket.socket:
     """Return a socket that is connected to *path*; be patient with a full backlog.
 
     Raises:
@@ -36,7 +42,7 @@ async def dial(path: Path) -> socket.socket:
 class Greeting:
     """What is awaited between HELLO and WELCOME."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: SocketPath) -> None:
         self._path = path
         self._welcome: asyncio.Future[Terms] = (
             asyncio.get_running_loop().create_future()

@@ -16,7 +16,6 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from typing import Final
 from weakref import WeakSet
@@ -25,6 +24,7 @@ from pymule.client.questions import Question, Questions
 from pymule.client.reach import (
     HELLO_TIMEOUT_S,
     MAX_TRIES,
+    SocketPath,
     Terms,
     hello,
     message_limit,
@@ -67,7 +67,7 @@ class Exchange:
         name: What ``pymule status`` calls this client.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: SocketPath, name: str) -> None:
         self.path = path
         self.name = name
         self._is_closed = False

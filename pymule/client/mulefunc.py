@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import pickle
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar, Unpack, overload
 
@@ -161,6 +160,9 @@ def _encode(name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> _
         return _Call(MSGPACK + _msgpack([args, kwargs]))
     except (TypeError, ValueError, OverflowError, RecursionError) as exc:
         problem = _problem_of(name, args, kwargs, exc)
+    # Most never need it, and it takes a millisecond to load.
+    import pickle  # noqa: PLC0415
+
     try:
         return _Call(PICKLE + pickle.dumps((args, kwargs)), problem)
     except Exception:  # noqa: BLE001  (whatever the classes of the user raise)

@@ -5,7 +5,6 @@ import socket as socket_module
 import struct
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Final, Self
 
 from pymule.errors import MasterUnavailableError, RemoteProtocolError
@@ -18,6 +17,7 @@ from pymule.sansio.verbs import Hello, JsonObject
 __all__ = (
     "HELLO_TIMEOUT_S",
     "MAX_TRIES",
+    "SocketPath",
     "Terms",
     "check_server",
     "connect",
@@ -30,6 +30,8 @@ __all__ = (
     "target_of",
     "to_bytes",
 )
+
+SocketPath = str | os.PathLike[str]
 
 HELLO_TIMEOUT_S: Final = 10.0
 """How long the master may take for its WELCOME."""
@@ -44,16 +46,16 @@ _PEERCRED: Final = struct.Struct("3i")
 _SUBMIT_ROOM: Final = 4096
 
 
-def find_socket(socket: str | os.PathLike[str] | None = None) -> Path:
+def find_socket(socket: SocketPath | None = None) -> str:
     """Return the path of the master's socket: given, PYMULE_SOCKET or the default."""
-    return Path(
+    return os.fspath(
         socket
         or os.environ.get("PYMULE_SOCKET")
         or default_socket(os.environ, os.getuid())
     )
 
 
-def connect(path: Path) -> socket_module.socket:
+def connect(path: SocketPath) -> socket_module.socket:
     """Return a non-blocking socket that is connected to the master at *path*.
 
     Raises:
@@ -79,7 +81,7 @@ def connect(path: Path) -> socket_module.socket:
     return sock
 
 
-def check_server(sock: socket_module.socket, path: Path) -> None:
+def check_server(sock: socket_module.socket, path: SocketPath) -> None:
     """Check that who listens on *path* may have our messages.
 
     That is this user, root, or the owner of the directory: anybody else has put a
@@ -92,10 +94,16 @@ def check_server(sock: socket_module.socket, path: Path) -> None:
         socket_module.SOL_SOCKET, socket_module.SO_PEERCRED, _PEERCRED.size
     )
     _, uid, _ = _PEERCRED.unpack(credentials)
-    if uid not in (0, os.getuid()) and uid != path.parent.stat().st_uid:
+    if uid not in (0, os.getuid()) and uid != _owner_of_directory(path):
         raise MasterUnavailableError(
             str(path), f"user {uid} listens there, not you, root or the directory owner"
         )
+
+
+def _owner_of_directory(path: SocketPath) -> int:
+    # Not pathlib, which costs every sender 3 ms on Python 3.11.
+    directory = os.path.dirname(path) or "."  # noqa: PTH120
+    return os.stat(directory).st_uid  # noqa: PTH116
 
 
 def new_client_id() -> str:

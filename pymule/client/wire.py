@@ -11,10 +11,9 @@ import os
 import select
 import socket
 import threading
-from pathlib import Path
 from typing import Final
 
-from pymule.client.reach import connect
+from pymule.client.reach import SocketPath, connect
 from pymule.errors import ConnectionLostError
 from pymule.sansio.session import Role, Session, SessionState
 from pymule.sansio.verbs import Hello, Verb
@@ -36,7 +35,7 @@ class Wire:
         MasterUnavailableError: Nobody listens there, or somebody else does.
     """
 
-    def __init__(self, path: Path, hello: Hello) -> None:
+    def __init__(self, path: SocketPath, hello: Hello) -> None:
         self.session = Session(Role.CLIENT, Role.MASTER)
         self._socket = connect(path)
         # What the kernel did not take yet.

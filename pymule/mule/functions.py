@@ -7,7 +7,6 @@ handlers wait for it. A call is acknowledged when the function has returned.
 
 import asyncio
 import inspect
-import pickle
 import sys
 import threading
 import traceback
@@ -243,6 +242,8 @@ def _unpack(data: bytes) -> object:
 
 
 def _unpickle(data: bytes) -> object:
+    import pickle  # noqa: PLC0415  (as above)
+
     value: object = pickle.loads(data)  # noqa: S301  (the file allows it)
     return value
 

@@ -21,7 +21,6 @@ import types
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -154,8 +153,11 @@ class _Mule:
         path = str(program)
         sys.argv = [path]
         if path.endswith(".py"):
-            sys.path.insert(0, str(Path(path).absolute().parent))
-            return self._run_blocking(lambda: _run_script(path))
+            from pathlib import Path  # noqa: PLC0415  (3 ms, which others save)
+
+            script = Path(path).absolute()
+            sys.path.insert(0, str(script.parent))
+            return self._run_blocking(lambda: _run_script(path, str(script)))
         try:
             target = _load(path)
         except BaseException as exc:  # noqa: BLE001  (the user's code)
@@ -395,9 +397,9 @@ def _load(program: str) -> Callable[[], object]:
     return target
 
 
-def _run_script(path: str) -> None:
-    """Run the file at *path* as ``__main__``, as python itself would."""
-    with io.open_code(str(Path(path).absolute())) as file:
+def _run_script(path: str, script: str) -> None:
+    """Run the file *path* as ``__main__``; *script* is the whole of its path."""
+    with io.open_code(script) as file:
         code = compile(file.read(), path, "exec", dont_inherit=True)
     module = types.ModuleType("__main__")
     module.__file__ = path

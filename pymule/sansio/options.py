@@ -6,13 +6,15 @@ changes them on the way. ``docs/messages.md`` says what each does.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast
 
 from pymule.errors import RemoteProtocolError
 from pymule.sansio.body import JsonObject, read_json, write_json
 from pymule.sansio.slots import frozen
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = (
     "MAX_AT",
@@ -92,7 +94,7 @@ class BatchOptionWords(TypedDict, total=False):
 
     delay: float
     """Seconds from its acceptance during which a message is not delivered."""
-    at: datetime | float | None
+    at: "datetime | float | None"
     """It is not delivered before; aware, or seconds of the Unix epoch."""
     priority: int
     """From 0, the default, to :data:`MAX_PRIORITY`, which comes first."""
@@ -230,18 +232,28 @@ def _as_json(name: str, value: object) -> object:
     """
     if name not in _RULES:
         raise TypeError(_unknown(name))
-    if isinstance(value, datetime):
-        if value.utcoffset() is None:
-            raise ValueError(
-                f"{name} {value!r} has no time zone; allowed: a datetime with tzinfo,"
-                " or seconds of the Unix epoch"
-            )
-        return value.timestamp()
+    if name == "at" and not isinstance(value, int | float):
+        return _as_seconds(value)
     if name == "headers" and isinstance(value, Mapping):
         headers = dict(value)
         _check_texts((*headers, *headers.values()))
         return headers
     return value
+
+
+def _as_seconds(at: object) -> object:
+    """Return a time of day as seconds of the Unix epoch; anything else as it is."""
+    # Who has one has loaded it; others need not.
+    from datetime import datetime  # noqa: PLC0415
+
+    if not isinstance(at, datetime):
+        return at
+    if at.utcoffset() is None:
+        raise ValueError(
+            f"at {at!r} has no time zone; allowed: a datetime with tzinfo, or seconds"
+            " of the Unix epoch"
+        )
+    return at.timestamp()
 
 
 def _check_texts(texts: Iterable[object]) -> None:

@@ -25,6 +25,8 @@ __all__ = (
 )
 
 HEADER: Final = struct.Struct("<IBBH")
+_HEADER_BYTES: Final = HEADER.size
+_read_header: Final = HEADER.unpack_from
 DEFAULT_MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -77,6 +79,7 @@ class FrameDecoder:
 
     def __init__(self, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> None:
         self.max_frame_bytes = max_frame_bytes
+        # What is not given out yet begins at the offset; nothing when all of it is.
         self._data = b""
         self._offset = 0
         # Bytes of a frame that has not arrived whole; a bytearray, since adding to
@@ -88,7 +91,7 @@ class FrameDecoder:
     @property
     def is_between_frames(self) -> bool:
         """Whether every byte fed so far belonged to a whole frame."""
-        return not self._partial and self._offset == len(self._data)
+        return not self._data and not self._partial
 
     @property
     def buffered_bytes(self) -> int:
@@ -97,7 +100,7 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> None:
         """Add bytes as they came from the socket."""
-        if self._offset < len(self._data):
+        if self._data:
             self._partial += self._data[self._offset :]
             self._data, self._offset = b"", 0
         if self._partial:
@@ -119,11 +122,12 @@ class FrameDecoder:
             self._data, self._offset = bytes(self._partial), 0
             self._partial.clear()
             self._needed = HEADER.size
-        start = self._offset + HEADER.size
-        if len(self._data) < start:
-            self._wait_for(HEADER.size)
+        data = self._data
+        start = self._offset + _HEADER_BYTES
+        if len(data) < start:
+            self._wait_for(_HEADER_BYTES)
             return None
-        size, number, flags, reserved = HEADER.unpack_from(self._data, self._offset)
+        size, number, flags, reserved = _read_header(data, self._offset)
         opcode = OPCODES.get(number)
         if opcode is None or flags or reserved:
             raise RemoteProtocolError(
@@ -133,13 +137,17 @@ class FrameDecoder:
         if size > self.max_frame_bytes:
             raise FrameTooBigError(size, self.max_frame_bytes)
         end = start + size
-        if len(self._data) < end:
-            self._wait_for(HEADER.size + size)
+        if len(data) > end:
+            self._offset = end
+        elif len(data) == end:
+            self._data, self._offset = b"", 0
+        else:
+            self._wait_for(_HEADER_BYTES + size)
             return None
-        self._offset = end
-        return opcode, self._data[start:end]
+        return opcode, data[start:end]
 
     def _wait_for(self, needed: int) -> None:
-        self._partial += self._data[self._offset :]
-        self._data, self._offset = b"", 0
+        if self._data:
+            self._partial += self._data[self._offset :]
+            self._data, self._offset = b"", 0
         self._needed = needed

@@ -23,7 +23,7 @@ from typing import Final
 
 from pymule.errors import ConnectionLostError, LocalProtocolError, RemoteProtocolError
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES, FrameDecoder, Opcode
-from pymule.sansio.verbs import VERBS, Call, Close, Hello, JsonObject, Verb, Welcome
+from pymule.sansio.verbs import VERBS, Close, JsonObject, Verb
 
 __all__ = ("PROTOCOL_VERSIONS", "Role", "Session", "SessionState", "choose_version")
 
@@ -39,6 +39,11 @@ _CALL_MAX_BYTES: Final = 65_536
 # What a CALL counts among the verbs that are read at a time, and so many bytes of it.
 _CALL_COST: Final = 63
 _JSON_BYTES: Final = 256
+
+# Found faster than members of the class.
+_CALL: Final = Opcode.CALL
+_CLOSE: Final = Opcode.CLOSE
+_SUBMIT: Final = Opcode.SUBMIT
 
 # A reason may quote the peer at length; so CLOSE fits in any limit, even before HELLO.
 _REASON_CHARS: Final = 1_000
@@ -139,6 +144,8 @@ class Session:
         # Whether receive_data() has stopped before the bytes were used up; call it
         # again with none.
         self.has_more = False
+        # Whether the peer has sent whole frames only.
+        self.is_between_frames = True
         self._max_verbs = max_verbs
         self._max_frame_bytes = max_frame_bytes
         self._decoder = FrameDecoder(min(max_frame_bytes, _OPENING_MAX_BYTES))
@@ -150,11 +157,6 @@ class Session:
             if role is Role.MASTER
             else frozenset({Opcode.HELLO, Opcode.CLOSE})
         )
-
-    @property
-    def is_between_frames(self) -> bool:
-        """Whether the peer has sent whole frames only."""
-        return self._decoder.is_between_frames
 
     @property
     def buffered_bytes(self) -> int:
@@ -178,25 +180,29 @@ class Session:
         self.has_more = False
         if self.state is SessionState.CLOSED:
             return []
+        decoder = self._decoder
         if data:
-            self._decoder.feed(data)
+            decoder.feed(data)
         verbs: list[Verb] = []
         left = self._max_verbs
         try:
-            while (frame := self._decoder.next_frame()) is not None:
-                verb = self._read(*frame)
-                verbs.append(verb)
-                if isinstance(verb, Close):
-                    break
+            while (frame := decoder.next_frame()) is not None:
+                opcode, body = frame
+                verbs.append(self._read(opcode, body))
                 left -= 1
-                if isinstance(verb, Call):
-                    left -= _CALL_COST + len(frame[1]) // _JSON_BYTES
+                if opcode is _CALL:
+                    left -= _CALL_COST + len(body) // _JSON_BYTES
+                # As a rule one frame came, and all of it.
+                self.is_between_frames = decoder.is_between_frames
+                if self.is_between_frames or opcode is _CLOSE:
+                    return verbs
                 if left <= 0:
-                    self.has_more = not self._decoder.is_between_frames
-                    break
+                    self.has_more = True
+                    return verbs
         except RemoteProtocolError:
             self.state = SessionState.CLOSED
             raise
+        self.is_between_frames = decoder.is_between_frames
         return verbs
 
     def _read(self, opcode: Opcode, body: bytes) -> Verb:
@@ -208,7 +214,7 @@ class Session:
         if (
             len(body) > _CALL_MAX_BYTES
             and self.peer is Role.CLIENT
-            and opcode is not Opcode.SUBMIT
+            and opcode is not _SUBMIT
         ):
             raise RemoteProtocolError(
                 f"{opcode.name} of {len(body)} bytes; a client's may have"
@@ -220,10 +226,10 @@ class Session:
             raise RemoteProtocolError(
                 f"{opcode.name} with a body of {len(body)} bytes: {exc}"
             ) from exc
-        if isinstance(verb, Hello | Welcome):
-            self._open()
-        elif isinstance(verb, Close):
+        if opcode is _CLOSE:
             self.state = SessionState.CLOSED
+        elif self.state is SessionState.OPENING:
+            self._open()
         return verb
 
     def _open(self) -> None:
@@ -243,7 +249,7 @@ class Session:
         was, self.state = self.state, SessionState.CLOSED
         if was is SessionState.OPENING:
             raise ConnectionLostError("the peer left before the session was open")
-        if was is SessionState.OPEN and not self._decoder.is_between_frames:
+        if was is SessionState.OPEN and not self.is_between_frames:
             raise ConnectionLostError("the peer left in the middle of a frame")
 
     def pack(self, verb: Verb) -> bytes:

@@ -60,6 +60,8 @@ _RANGE: Final = struct.Struct("<QIQ")
 _SUBMIT: Final = struct.Struct("<QQIHH")
 _REFUSE: Final = struct.Struct("<QIH")
 _DELIVER: Final = struct.Struct("<QIHHHH")
+_SUBMIT_BYTES: Final = _SUBMIT.size
+_DELIVER_BYTES: Final = _DELIVER.size
 _NACK: Final = struct.Struct("<QIBd")
 _CREDIT: Final = struct.Struct("<HQ")
 _LANE: Final = struct.Struct("<H")
@@ -181,14 +183,15 @@ class Submit:
     @classmethod
     def unpack(cls, body: bytes) -> Self:
         sequence, floor, count, target, options = _SUBMIT.unpack_from(body)
-        options_at = _SUBMIT.size + target
+        options_at = _SUBMIT_BYTES + target
         batch_at = options_at + options
-        check_end(cls.opcode, body, batch_at)
+        if batch_at > len(body):
+            check_end(cls.opcode, body, batch_at)
         return cls(
             sequence,
             floor,
             count,
-            read_text(body[_SUBMIT.size : options_at]),
+            read_text(body[_SUBMIT_BYTES:options_at]),
             body[options_at:batch_at],
             body[batch_at:],
         )
@@ -291,15 +294,16 @@ class Deliver:
     @classmethod
     def unpack(cls, body: bytes) -> Self:
         first_id, count, lane, attempt, source, options = _DELIVER.unpack_from(body)
-        options_at = _DELIVER.size + source
+        options_at = _DELIVER_BYTES + source
         batch_at = options_at + options
-        check_end(cls.opcode, body, batch_at)
+        if batch_at > len(body):
+            check_end(cls.opcode, body, batch_at)
         return cls(
             first_id,
             count,
             lane,
             attempt,
-            body[_DELIVER.size : options_at],
+            body[_DELIVER_BYTES:options_at],
             body[options_at:batch_at],
             body[batch_at:],
         )

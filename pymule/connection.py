@@ -99,6 +99,19 @@ class Connection(asyncio.Protocol):
             self._is_flush_due = True
             self._loop.call_soon(self.flush)
 
+    def put(self, data: bytes) -> None:
+        """Have whole frames sent by the next :meth:`flush`, which is the caller's."""
+        self._out.append(data)
+
+    def send_now(self, data: bytes) -> None:
+        """Send whole frames before this returns, as far as the kernel takes them.
+
+        Both loops write at once what has nothing before it, so that the peer can begin
+        while this side goes on.
+        """
+        self._out.append(data)
+        self.flush()
+
     def flush(self) -> None:
         """Hand what is to be sent to the transport now."""
         self._is_flush_due = False

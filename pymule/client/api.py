@@ -76,9 +76,11 @@ async def mule_msg(
     found = _only_client if len(_threads) == 1 else _clients.get(get_ident())
     if found is not None:
         pile = found.piles.get(mule)
-        if pile is not None and message.__class__ is bytes and found.is_running():
-            room = pile.room - len(message) - MESSAGE_COST
-            if room >= 0:
+        if message.__class__ is bytes and found.is_running():
+            if pile is None:
+                if found.send_alone(mule, message) is not None:
+                    return 0
+            elif (room := pile.room - len(message) - MESSAGE_COST) >= 0:
                 pile.room = room
                 pile.messages.append(message)
                 return 0
@@ -106,9 +108,11 @@ async def farm_msg(
     found = _only_client if len(_threads) == 1 else _clients.get(get_ident())
     if found is not None:
         pile = found.piles.get(farm)
-        if pile is not None and message.__class__ is bytes and found.is_running():
-            room = pile.room - len(message) - MESSAGE_COST
-            if room >= 0:
+        if message.__class__ is bytes and found.is_running():
+            if pile is None:
+                if found.send_alone(farm, message) is not None:
+                    return 0
+            elif (room := pile.room - len(message) - MESSAGE_COST) >= 0:
                 pile.room = room
                 pile.messages.append(message)
                 return 0

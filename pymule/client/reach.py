@@ -4,6 +4,7 @@ import os
 import socket as socket_module
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, Self
 
@@ -174,6 +175,7 @@ def pause(failures: int) -> float:
     return longest * (0.5 + os.urandom(1)[0] / 512)
 
 
+@lru_cache(maxsize=1024, typed=True)
 def target_of(where: str | int | None) -> str:
     """Return the target that a farm's name or a mule's number means.
 

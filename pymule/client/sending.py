@@ -4,6 +4,11 @@ Theory of operation. For each farm or mule there is at most one *open* pile; a m
 with the options of that pile joins it, and one with others seals it and opens the next,
 so that messages for one target leave in the order in which they came, whatever their
 options are. Open piles are sealed when they are full and when the loop turns.
+
+A message that comes when nothing has been sent that is not answered is not piled up: it
+leaves in the call that brings it. In a flood, which is never like that for long, the
+answers come so fast that each turn of the loop would begin with such a message; so the
+last turn must have been a quiet one.
 """
 
 import asyncio
@@ -28,6 +33,8 @@ __all__ = ("Sending", "Waiter")
 Waiter = asyncio.Future[list[range]]
 """Who waits for the ids of his messages."""
 
+# Messages of a turn of the loop that is a quiet one, at most.
+_QUIET_COUNT: Final = 8
 # Bytes that are sealed before the loop must turn, so that they leave and answers come.
 _TURN_BYTES: Final = 128 * 1024
 
@@ -44,6 +51,9 @@ class Sending(ABC):
         self._piles_with_options: dict[str | int | None, Pile[Waiter]] = {}
         self._sealed_bytes = 0
         self._outbox: Outbox[Waiter] = Outbox()
+        # The first sequence of this turn, and whether the last one had few messages.
+        self._turn_start = self._outbox.next_sequence
+        self._was_quiet = True
         self._connection: Connection | None = None
         self._message_limit = message_limit(DEFAULT_MAX_FRAME_BYTES)
         self._is_flush_due = False
@@ -144,14 +154,37 @@ class Sending(ABC):
     ) -> int:
         """Send *message* to the farm or mule *where*, with packed *options*."""
         body = message if isinstance(message, bytes) else to_bytes(message)
-        pile = await self._room_in(where, options, body)
-        if not confirm:
+        pile = None
+        if not options and not self._is_flush_due:
+            pile = self.send_alone(where, body)
+        if pile is None:
+            pile = await self._room_in(where, options, body)
             pile.add(body, None)
+        if not confirm:
             return 0
         ticket = self._ticket(1)
-        pile.add(body, ticket)
+        pile.expect(ticket)
         ids = await ticket.waiter
         return ids[0].start
+
+    def send_alone(self, where: str | int | None, body: bytes) -> Pile[Waiter] | None:
+        """Send *body* at once and return its pile, if it would have no company."""
+        connection, outbox = self._connection, self._outbox
+        if (
+            connection is None
+            or not self._was_quiet
+            or not outbox.is_idle
+            # Piles are open; without options there may be none for this target.
+            or self._is_flush_due
+            or len(body) > self._message_limit
+        ):
+            return None
+        target = target_of(where)
+        # First it leaves; the books are made up while the master works.
+        connection.send_now(outbox.lone_frame(target, body))
+        pile = outbox.left_alone(target, body)
+        self._turn_start = outbox.next_sequence
+        return pile
 
     async def send_many(
         self,
@@ -277,6 +310,10 @@ class Sending(ABC):
                 self._send_pile(pile)
             piles.clear()
         self._sealed_bytes = 0
+        sent_count = self._outbox.next_sequence - self._turn_start
+        if sent_count:
+            self._turn_start += sent_count
+            self._was_quiet = sent_count <= _QUIET_COUNT
         if self._connection is not None:
             self._connection.flush()
 

@@ -22,7 +22,7 @@ from pymule.errors import (
     error_from_wire,
 )
 from pymule.sansio.batch import MAX_BATCH_COUNT, Batch, pack_bodies
-from pymule.sansio.verbs import Confirm, Refuse, Submit
+from pymule.sansio.verbs import Confirm, Refuse, Submit, submit_frame
 
 __all__ = ("MESSAGE_COST", "PILE_BYTES", "Outbox", "Pile", "Ticket")
 
@@ -102,15 +102,19 @@ class Pile(Generic[WaiterT]):
 
     def add(self, body: bytes, ticket: Ticket[WaiterT] | None) -> None:
         """Pile up *body*; its answer is one of those that *ticket* waits for."""
-        if ticket is not None:
-            index = len(self.messages)
-            first, before, last = self.tickets[-1] if self.tickets else (0, 0, None)
-            if last is ticket and first + before == index:
-                self.tickets[-1] = first, before + 1, ticket
-            else:
-                self.tickets.append((index, 1, ticket))
         self.messages.append(body)
         self.room -= len(body) + MESSAGE_COST
+        if ticket is not None:
+            self.expect(ticket)
+
+    def expect(self, ticket: Ticket[WaiterT]) -> None:
+        """Let *ticket* wait for the answer to the message that was added last."""
+        index = (self.count or len(self.messages)) - 1
+        first, before, last = self.tickets[-1] if self.tickets else (0, 0, None)
+        if last is ticket and first + before == index:
+            self.tickets[-1] = first, before + 1, ticket
+        else:
+            self.tickets.append((index, 1, ticket))
 
 
 class Outbox(Generic[WaiterT]):
@@ -165,8 +169,32 @@ class Outbox(Generic[WaiterT]):
         count, size = self._load.get(target, (0, 0))
         return count >= self.window_count or size >= self.window_bytes
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was sealed has its answer."""
+        return not self._load
+
+    def lone_frame(self, target: str, body: bytes) -> bytes:
+        """Return the frame of a message alone, without options; only while idle.
+
+        :meth:`left_alone` comes next.
+        """
+        sequence = self._next_sequence
+        return submit_frame(sequence, sequence, target, body)
+
+    def left_alone(self, target: str, body: bytes) -> Pile[WaiterT]:
+        """Note that the lone frame was sent; return the pile that it is."""
+        pile: Pile[WaiterT] = Pile(target, b"")
+        pile.messages.append(body)
+        self._take_in(pile)
+        return pile
+
     def seal(self, pile: Pile[WaiterT]) -> Submit:
         """Give *pile* its sequences; return the verb that carries it."""
+        self._take_in(pile)
+        return self._submit(pile)
+
+    def _take_in(self, pile: Pile[WaiterT]) -> None:
         pile.sequence = self._next_sequence
         pile.count = len(pile.messages)
         pile.epoch = self._epoch
@@ -179,7 +207,6 @@ class Outbox(Generic[WaiterT]):
         self._in_flight.append(pile)
         count, size = self._load.get(pile.target, (0, 0))
         self._load[pile.target] = count + pile.count, size + pile.size
-        return self._submit(pile)
 
     def lost(self) -> None:
         """There is no connection: what is sealed from now on is not sent yet."""

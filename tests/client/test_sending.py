@@ -12,6 +12,7 @@ import pymule.sync
 from pymule.client import sync
 from pymule.client.aio import Client
 from pymule.client.api import default_client
+from pymule.errors import MessageTooBigError
 from pymule.sansio.options import (
     BatchOptionWords,
     OptionWords,
@@ -107,6 +108,43 @@ async def test_an_hour_is_a_datetime_or_seconds(
     await client.mule_msg(b"b", at=when.timestamp())
 
     assert [read_options(s.options).at for s in master.submits] == [1893456000] * 2
+
+
+async def test_a_message_after_quiet_leaves_in_the_call_that_brings_it(
+    master: FakeMaster, client: Client
+) -> None:
+    await client.mule_msg(b"a", confirm=False)
+    has_left = not client.piles
+    await client.mule_msg(b"b", confirm=False)
+    await client.mule_msg(b"c", confirm=False)
+    are_piled = list(client.piles)
+    await client.flush()
+
+    assert has_left
+    assert are_piled == [None]
+    assert [submit.count for submit in master.submits] == [1, 2]
+    assert master.bodies("mule") == [b"a", b"b", b"c"]
+
+
+async def test_a_flood_is_piled_up_although_its_answers_come_at_once(
+    master: FakeMaster, client: Client
+) -> None:
+    for _ in range(3):
+        for _ in range(20):
+            await client.mule_msg(b"x", confirm=False)
+        await client.flush()
+    for _ in range(3):
+        await client.mule_msg(b"y", confirm=False)
+        await client.flush()
+
+    assert [submit.count for submit in master.submits] == [1, 19, 20, 20, 1, 1, 1]
+
+
+async def test_a_large_message_alone_is_refused_as_any_other(client: Client) -> None:
+    body = bytes(client._message_limit + 1)
+
+    with pytest.raises(MessageTooBigError):
+        await client.mule_msg(body)
 
 
 Send = Callable[..., Awaitable[int | Sequence[int]]]

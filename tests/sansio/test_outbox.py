@@ -44,6 +44,26 @@ def test_a_sealed_pile_has_consecutive_sequences() -> None:
     assert second == Submit(3, 1, 1, "b", b"{}", pack_bodies([b"z"]))
 
 
+def test_a_message_alone_is_the_frame_of_its_pile() -> None:
+    outbox, other = Outbox[str](), Outbox[str]()
+    was_idle = outbox.is_idle
+    frame = outbox.lone_frame("a", b"xyz")
+    pile = outbox.left_alone("a", b"xyz")
+    ticket = Ticket(1, "waiter")
+    pile.expect(ticket)
+
+    same: Pile[str] = Pile("a", b"")
+    put(same, b"xyz")
+    assert frame == other.seal(same).pack()
+    assert was_idle
+    assert not outbox.is_idle
+    assert [submit.pack() for submit in outbox.resend()] == [frame]
+    assert outbox.confirmed(1, 1, 7) == [ticket]
+    assert ticket.ids == [range(7, 8)]
+    assert outbox.is_idle
+    assert outbox.floor == 2
+
+
 def test_an_empty_pile_is_not_sealed() -> None:
     with pytest.raises(AssertionError, match="sealed when it is full"):
         Outbox[str]().seal(piled())

@@ -128,7 +128,7 @@ class Stage:
 
     def wait_for_socket(self, path: Path, *, within: float = 30.0) -> None:
         """Block until somebody listens there; raises as :meth:`wait`."""
-        self._wait_until(path.is_socket, "socket", within)
+        self.wait_until(path.is_socket, "socket", within=within)
 
     def wait_for_file(self, pattern: str, *, within: float = 30.0) -> None:
         """Block until a file of this name is there; raises as :meth:`wait`."""
@@ -136,11 +136,17 @@ class Stage:
         def is_there() -> bool:
             return any(self.folder.glob(pattern))
 
-        self._wait_until(is_there, f"file {pattern!r}", within)
+        self.wait_until(is_there, f"file {pattern!r}", within=within)
 
     def pid_of(self, name: str) -> int:
         """Return the pid of a process that was started under this name."""
         return self._processes[name].pid
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all processes of this round, in steps of 10 ms."""
+        started = [psutil.Process(process.pid) for process in self._processes.values()]
+        children = [child for one in started for child in one.children(recursive=True)]
+        return sum(cpu_seconds(process.pid) for process in (*started, *children))
 
     def note(self, name: str, **facts: object) -> None:
         """Leave a note for the processes of this round."""
@@ -153,15 +159,21 @@ class Stage:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
 
-    def _wait_until(
-        self, is_there: Callable[[], bool], what: str, within: float
+    def wait_until(
+        self,
+        is_there: Callable[[], bool],
+        what: str,
+        *,
+        within: float = 30.0,
+        step: float = 0.01,
     ) -> None:
+        """Block until it is there; *what* says in a message what that is."""
         deadline = time.monotonic() + within
         while not is_there():
             self._check_processes()
             if time.monotonic() > deadline:
                 raise PeerError(f"no {what} within {within:g} s")
-            time.sleep(0.01)
+            time.sleep(step)
 
     def _check_processes(self) -> None:
         for name, process in self._processes.items():

@@ -1,14 +1,12 @@
 """NATS JetStream on one server, from PyPI, with its own asyncio client."""
 
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from benchmarks.stage import PeerError, Stage
+from benchmarks.peers.nats_server import SERVER, nats_running
+from benchmarks.stage import Stage
 
 __all__ = ("BATCHED", "LAZY", "SYNCED", "VARIANTS", "JetStream")
 
@@ -32,26 +30,18 @@ class JetStream:
     @contextmanager
     def start(self, stage: Stage, scenario: str) -> Iterator[int | None]:
         """Start everything; a receiver does the same in each scenario."""
-        beside_python = Path(sys.executable).parent
-        server = shutil.which("nats-server", path=str(beside_python))
-        server = server or shutil.which("nats-server")
-        if server is None:
-            raise PeerError("no nats-server here; the extra 'bench' installs it")
-        config = stage.folder / "nats.conf"
-        config.write_text(
-            f"host: 127.0.0.1\nport: -1\nports_file_dir: {str(stage.folder)!r}\n"
+        address = nats_running(
+            stage,
             f"jetstream {{ store_dir: {str(stage.state)!r},"
-            f" sync_interval: {self.sync_interval} }}\n"
+            f" sync_interval: {self.sync_interval} }}\n",
         )
-        pid = stage.start("nats", server, "-c", str(config))
-        stage.wait_for_file("nats-server_*.ports")
         retention = "limits" if self.is_at_its_best else "workqueue"
-        stage.start_python(_PROGRAM, "receive", retention)
+        stage.start_python(_PROGRAM, "receive", address, retention)
         # The stream must be there before somebody publishes.
         stage.wait("subscribed")
         role = f"{scenario}_batches" if self.is_at_its_best else scenario
-        stage.start_python(_PROGRAM, role)
-        yield pid
+        stage.start_python(_PROGRAM, role, address)
+        yield stage.pid_of(SERVER)
 
 
 # Its default is to sync after two minutes.

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmarks.shapes import Shape
 from benchmarks.stage import Stage
 
-__all__ = ("NAME", "daemon", "running_daemon", "start")
+__all__ = ("NAME", "daemon", "running_daemon", "share", "start")
 
 NAME = "pymule"
 
@@ -57,4 +58,18 @@ def start(stage: Stage, scenario: str) -> Iterator[int | None]:
         return
     with daemon(stage, _RECEIVERS[scenario]) as pid:
         stage.start_python("benchmarks.programs.pymule_sender", scenario)
+        yield pid
+
+
+@contextmanager
+def share(stage: Stage, scenario: str) -> Iterator[int | None]:
+    """Start all senders and mules of a shape; yield the pid of the daemon."""
+    shape = Shape.parse(scenario)
+    words = [f"--mule={_PROGRAMS}:share"] * shape.mules
+    for farm in range(shape.farms):
+        members = ",".join(str(mule + 1) for mule in shape.members(farm))
+        words.append(f"--farm=farm{farm}:{members}")
+    with running_daemon(stage, *words, "--socket", str(stage.socket)) as pid:
+        for sender in range(shape.senders):
+            stage.start_python("benchmarks.programs.pymule_shares", str(sender))
         yield pid

@@ -1,17 +1,19 @@
-"""JetStream's sender and its receiver, in two processes, with its own client."""
+"""JetStream's sender and its receiver, in two processes, with its own client.
+
+``python -m benchmarks.programs.jetstream_pair ROLE ADDRESS [RETENTION]``.
+"""
 
 import asyncio
 import importlib
 import json
 import os
 import sys
-from pathlib import Path
 from time import monotonic, perf_counter, process_time
 from typing import Any, Final
 
 import uvloop
 
-from benchmarks.notes import COUNT, FOLDER, PAYLOAD, WARM_UP, note, wait_for
+from benchmarks.notes import COUNT, PAYLOAD, WARM_UP, note, wait_for
 
 __all__ = ("flood", "flood_batches", "receive", "turns")
 
@@ -84,12 +86,7 @@ async def receive(retention: str) -> None:
 
 # ``Any``: the client is there only when the extra ``bench`` is.
 async def _connect() -> Any:
-    return await importlib.import_module("nats").connect(_address())
-
-
-def _address() -> str:
-    ports = next(Path(os.environ[FOLDER]).glob("nats-server_*.ports"))
-    return str(json.loads(ports.read_text())["nats"][0])
+    return await importlib.import_module("nats").connect(sys.argv[2])
 
 
 async def _publish(stream: Any, number: int) -> None:
@@ -131,4 +128,4 @@ async def _get(pull: Any, number: int) -> int:
 if __name__ == "__main__":
     senders = {"flood": flood, "flood_batches": flood_batches, "turns": turns}
     role = sys.argv[1]
-    uvloop.run(receive(sys.argv[2]) if role == "receive" else senders[role]())
+    uvloop.run(receive(sys.argv[3]) if role == "receive" else senders[role]())

@@ -2,12 +2,22 @@
 
 import asyncio
 import os
+from pathlib import Path
 from time import monotonic, process_time
 
-from benchmarks.notes import COUNT, WARM_UP, latency_of, lateness_of, note
+from benchmarks.notes import (
+    COUNT,
+    FOLDER,
+    SCENARIO,
+    WARM_UP,
+    latency_of,
+    lateness_of,
+    note,
+)
+from benchmarks.shapes import Shape, Tally
 from pymule import mule_get_msg, mule_id, receive
 
-__all__ = ("count", "drain", "hold", "listen", "refuse", "wait")
+__all__ = ("count", "drain", "hold", "listen", "refuse", "share", "wait")
 
 
 async def count() -> None:
@@ -53,6 +63,17 @@ async def listen() -> None:
         lateness.append(lateness_of(message))
     note("received", latencies=latencies, lateness=lateness)
     await asyncio.Event().wait()
+
+
+async def share() -> None:
+    """Get what comes, from any farm, and tell how much that is."""
+    mule = mule_id() - 1
+    shape = Shape.parse(os.environ[SCENARIO])
+    sizes, size = Tally(Path(os.environ[FOLDER]), shape.mules).sizes, 0
+    note(f"up-{mule}")
+    while True:
+        size += len(await mule_get_msg())
+        sizes[mule] = size
 
 
 async def hold() -> None:

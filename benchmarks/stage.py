@@ -104,6 +104,8 @@ class Stage:
     def start_python(self, module: str, *words: str) -> int:
         """Start ``python -m module``."""
         name = module.rpartition(".")[2] + "-".join(("", *words[:1]))
+        if (count := sum(one.startswith(name) for one in self._processes)) > 0:
+            name = f"{name}-{count + 1}"
         return self.start(name, sys.executable, "-m", module, *words)
 
     def wait(self, name: str, *, within: float = 30.0, step: float = 0.01) -> Note:

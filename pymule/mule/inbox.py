@@ -350,6 +350,17 @@ class Lane:
         """Whether more lies here than the window grew down to."""
         return self.untaken > 2 * max(self.window, self.waiting)
 
+    def is_late(self, position: int, received: int) -> bool:
+        """Whether what lay here takes longer than 2 ms by far.
+
+        That is, less than half of it was taken since.
+
+        Args:
+            position: Of the next message to take, a while ago.
+            received: How many had come, then.
+        """
+        return received - self.position > self.position - position
+
     def stop(self) -> int:
         """Ask for nothing more; return the limit to tell the master."""
         self.limit = self.received

@@ -45,8 +45,10 @@ a name: that farm; a tuple: these queues, of functions."""
 
 # How long an ack may wait for company, in seconds.
 _FLUSH_S: Final = 0.001
-# How long a message may lie here untouched before it goes back, in seconds.
-_STALL_S: Final = 0.05
+# How long a message may lie here untouched before it goes back, in seconds. What a lane
+# holds is 2 ms of work as it was measured; a process that gets a fifth of a core in
+# between is in time.
+_STALL_S: Final = 0.01
 
 
 class MuleLink:
@@ -99,7 +101,8 @@ class MuleLink:
         self._is_flush_due = False
         self._flushed_at = 0.0
         self._stall_timer: asyncio.TimerHandle | None = None
-        self._stall_marks: dict[Lane, int] = {}
+        # By lane: how far it was taken and received at the last look.
+        self._stall_marks: dict[Lane, tuple[int, int]] = {}
         self._is_ready = False
 
     async def connect(self, session: Session, sock: socket.socket) -> None:
@@ -316,24 +319,27 @@ class MuleLink:
             lanes = list(self.lanes.values())
             if deliver.lane >= len(lanes):
                 raise RemoteProtocolError(f"lane {deliver.lane} is not open")
-            lanes[deliver.lane].arrive(deliver)
+            lane = lanes[deliver.lane]
+            lane.arrive(deliver)
         if self._stall_timer is None:
+            self._stall_marks = {lane: (lane.position, lane.received)}
             self._stall_timer = self.loop.call_later(_STALL_S, self._look_for_stalls)
 
     def _look_for_stalls(self) -> None:
         """Give back what lies here while its consumers are busy with something long."""
         self._stall_timer = None
-        marks: dict[Lane, int] = {}
+        marks: dict[Lane, tuple[int, int]] = {}
         for lane in list(self.lanes.values()):
             if not lane.untaken or lane.is_fixed:
                 continue
-            if self._stall_marks.get(lane) == lane.position:
+            mark = self._stall_marks.get(lane)
+            if mark is not None and lane.is_late(*mark):
                 lane.slow_down()
                 self.give_back(lane)
             elif lane.has_too_much:
                 self.give_back(lane)
             else:
-                marks[lane] = lane.position
+                marks[lane] = (lane.position, lane.received)
         self._stall_marks = marks
         self.flush()
         if marks:

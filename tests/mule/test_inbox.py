@@ -450,6 +450,21 @@ def test_a_lane_that_was_slowed_down_holds_nothing(board: Scoreboard) -> None:
     assert lane.new_limit() == 0
 
 
+def test_a_lane_is_late_when_less_than_half_was_taken_since(board: Scoreboard) -> None:
+    lane = a_lane(board, credit=5)
+    lane.new_limit()
+    lane.arrive(a_delivery(5))
+    hand = Hand(lane)
+    mark = lane.position, lane.received
+
+    late = []
+    for _ in range(5):
+        lane.take(hand)
+        late.append(lane.is_late(*mark))
+
+    assert late == [True, True, False, False, False]
+
+
 def test_credit_is_due_when_half_of_the_window_is_used(board: Scoreboard) -> None:
     lane = a_lane(board, credit=4)
     lane.new_limit()

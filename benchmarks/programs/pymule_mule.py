@@ -17,7 +17,16 @@ from benchmarks.notes import (
 from benchmarks.shapes import Shape, Tally
 from pymule import mule_get_msg, mule_id, receive
 
-__all__ = ("count", "drain", "hold", "listen", "refuse", "share", "wait")
+__all__ = (
+    "count",
+    "drain",
+    "hold",
+    "listen",
+    "refuse",
+    "share",
+    "sink",
+    "wait",
+)
 
 
 async def count() -> None:
@@ -85,6 +94,12 @@ async def hold() -> None:
             note(f"{message.body.decode()}-{message.attempt}", at=at, pid=os.getpid())
             if message.attempt == 1:
                 await asyncio.Event().wait()
+
+
+async def sink() -> None:
+    """Get whatever comes."""
+    while True:
+        await mule_get_msg()
 
 
 async def wait() -> None:

@@ -148,7 +148,7 @@ def _table(outcomes: Mapping[str, Outcome[Round]], rounds: int) -> Table:
             )
         )
     notes = (
-        f"Mixed: one each {PERIOD_S * 1e3:g} ms, whose sender may be up to 1 ms late.",
+        f"Mixed: one each {PERIOD_S * 1e3:g} ms; from its planned time on.",
         "taskiq has one process, with eight tasks at a time.",
     )
     title = (

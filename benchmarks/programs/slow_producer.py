@@ -5,11 +5,10 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-import uvloop
-
 from benchmarks.libraries.lines import BUSY, TEXT, BlockingLine, Job, Line
 from benchmarks.mixture import PERIOD_S, TOGETHER_S, nap_of
 from benchmarks.notes import note, wait_for
+from benchmarks.precise import precise_loop
 from benchmarks.programs.job_producer import all_done, library, warm_up
 from benchmarks.report import number
 from benchmarks.sheet import WARM_UP_JOBS, sheet
@@ -72,4 +71,5 @@ def _drop(_answer: object) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(main(sys.argv[1]))

@@ -25,7 +25,7 @@ from benchmarks.report import (
 from benchmarks.rounds import Options, Outcome, Peer, failures_of, play, running
 from benchmarks.usage import cpu_of_children
 
-__all__ = ("Amounts", "Round", "answer")
+__all__ = ("AMOUNTS", "Amounts", "Round", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ _PEERS: Final[tuple[PymuleJobs | JobLibrary, ...]] = (
     *pymule_jobs.VARIANTS,
     *job_libraries.VARIANTS,
 )
-_AMOUNTS: Final = {
+AMOUNTS: Final = {
     "pymule": Amounts(300_000, 3_000, 20_000, 200_000),
     "pymule, process": Amounts(300_000, 1_000, 20_000, 200_000),
     "pymule, disk": Amounts(300_000, 500, 20_000, 200_000),
@@ -136,7 +136,7 @@ def _round(peer: Peer, amounts: Amounts) -> Round:
 
 
 def _amounts(peer: Peer, options: Options) -> Amounts:
-    usual = _AMOUNTS[peer.NAME]
+    usual = AMOUNTS[peer.NAME]
     if (count := options.messages) is not None:
         return Amounts(count, count, count, min(count, usual.in_bulk))
     return usual.over(_QUICK) if options.is_quick else usual

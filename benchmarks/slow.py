@@ -22,7 +22,7 @@ from benchmarks.rounds import Options, Outcome, Peer, failures_of, play, running
 from benchmarks.sheet import WARM_UP_JOBS, Sheet
 from benchmarks.usage import cpu_of_children
 
-__all__ = ("Round", "answer")
+__all__ = ("Round", "answer", "judge")
 
 _PEERS: Final[tuple[PymuleJobs | JobLibrary, ...]] = (
     pymule_jobs.MEMORY,
@@ -94,10 +94,12 @@ def _round(peer: Peer, together: int, mixed: int) -> Round:
         # Rarely looked at: there are only so many cores.
         done = stage.wait("done", within=_WITHIN_S, step=0.05)
         cpu = cpu_of_children() - before
-        return _result(Sheet(stage.folder, count), together, number(done, "start"), cpu)
+        sheet = Sheet(stage.folder, count)
+        return judge(sheet, together, number(done, "start"), cpu)
 
 
-def _result(sheet: Sheet, together: int, start: float, cpu_s: float) -> Round:
+def judge(sheet: Sheet, together: int, start: float, cpu_s: float) -> Round:
+    """Return what the *sheet* of a round says, in which *together* jobs come first."""
     ends = sheet.measured(sheet.ended)[:together]
     shares = Counter(sheet.measured(sheet.worker)[:together]).values()
     first = WARM_UP_JOBS + together

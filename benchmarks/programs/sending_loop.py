@@ -1,6 +1,7 @@
 """An event loop that sends at a rate, as a web server's does, and feels its pulse."""
 
 import asyncio
+import importlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,7 +9,6 @@ from time import monotonic, process_time
 from typing import Final
 
 import uvloop
-from redis.asyncio import BlockingConnectionPool, Redis
 
 from benchmarks.libraries.lines import BUSY, redis_url
 from benchmarks.notes import PAYLOAD, note, wait_for
@@ -68,10 +68,12 @@ async def pymule() -> AsyncIterator[Send]:
 @asynccontextmanager
 async def redis() -> AsyncIterator[Send]:
     """Push to a list in each task, over so many connections."""
-    pool = BlockingConnectionPool.from_url(
+    # Not everybody who sends has it.
+    module = importlib.import_module("redis.asyncio")
+    pool = module.BlockingConnectionPool.from_url(
         redis_url(), max_connections=_CONNECTIONS, timeout=None
     )
-    async with Redis(connection_pool=pool) as client:
+    async with module.Redis(connection_pool=pool) as client:
         yield lambda: client.lpush(BUSY, PAYLOAD)
 
 

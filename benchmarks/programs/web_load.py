@@ -38,9 +38,13 @@ class Client(asyncio.Protocol):
     def request(self, method: str, path: str) -> asyncio.Future[bytes]:
         """Ask; return a future of the body of the answer."""
         assert self._transport is not None, "connected"
-        self._answer = asyncio.get_running_loop().create_future()
         head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
         self._transport.write(head.encode())
+        return self.expect()
+
+    def expect(self) -> asyncio.Future[bytes]:
+        """Return a future of the body of the next answer."""
+        self._answer = asyncio.get_running_loop().create_future()
         return self._answer
 
     def data_received(self, data: bytes) -> None:

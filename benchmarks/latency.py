@@ -1,17 +1,21 @@
-"""How long is a 128-byte message under way when there is nothing else to do?
+"""How long is a 128-byte message under way, at 1, 100 and 10,000 messages a second?
 
-One way, one message every 2 ms, counted from the instant at which it was planned to be
+One way and there and back. Counted from the instant at which it was planned to be
 sent, so that a sender that is held up cannot hide it; see docs/performance.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from statistics import median
 from typing import Final
 
 from benchmarks import cli
-from benchmarks.notes import PERIOD_S
-from benchmarks.peers import pymule, relay, uwsgi
+from benchmarks.pace import Phase, scenario_of
+from benchmarks.peers import drips
 from benchmarks.report import (
     Answer,
     Budget,
@@ -25,124 +29,247 @@ from benchmarks.report import (
     spread,
 )
 from benchmarks.rounds import Options, Outcome, Peer, failures_of, play, running
+from benchmarks.stage import PeerError, Stage
 
-__all__ = ("Round", "answer")
+__all__ = ("Way", "answer", "tail")
 
-_PEERS: Final[tuple[Peer, ...]] = (pymule, relay, uwsgi)
-_MESSAGES: Final = 2_000
-_QUICK_MESSAGES: Final = 300
+# Whoever sends one message a second is idle, so all of them do that side by side, each
+# at an instant of its own: five seconds for all of them, not for each.
+_SLOW: Final = Phase(1, 4)
+_QUICK_SLOW: Final = Phase(4, 2)
+_PHASES: Final = (Phase(100, 50), Phase(10_000, 5_000))
+_QUICK_PHASES: Final = (Phase(100, 10), Phase(10_000, 500))
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 2
+# From "go" to the first message.
+_LEAD_S: Final = 0.1
+_WITHIN_S: Final = 30.0
+_LOOK_S: Final = 0.1
 _MICRO: Final = 1e6
 _MOST_OVER_RELAY: Final = 1.5
+# One in so many is greater.
+_TAILS: Final = {"p90": 10, "p99": 100, "p99.9": 1000}
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round of one peer, in microseconds.
+@dataclass(slots=True)
+class Drip:
+    """One round of one peer at one rate, in microseconds.
 
     Attributes:
+        times: Of all messages.
         sender_late_p99: By how much the sender itself missed the planned instant.
     """
 
-    messages: int
-    p50: float
-    p99: float
-    greatest: float
-    sender_late_p50: float
+    times: list[float]
     sender_late_p99: float
 
 
+Played = Mapping[str, Outcome[Drip]]
+"""What each peer did at one rate, by its name."""
+
+
+@dataclass(slots=True)
+class Way:
+    """One way, or there and back.
+
+    Attributes:
+        peers: Who goes it.
+        slow: What each did side by side with the others.
+        alone: What each did alone, a list of phases for each round.
+    """
+
+    peers: Sequence[Peer]
+    slow: dict[str, Outcome[Drip]] = field(default_factory=dict)
+    alone: dict[str, Outcome[list[Drip]]] = field(default_factory=dict)
+
+    def at(self, number: int) -> dict[str, Outcome[Drip]]:
+        """Return what each peer did in phase *number* of those alone."""
+        return {
+            name: Outcome([phases[number] for phases in played.rounds], played.failure)
+            for name, played in self.alone.items()
+        }
+
+
 def answer(options: Options) -> Answer:
-    """Measure."""
-    peers = [peer for peer in _PEERS if options.wants(peer)]
+    """Measure; ``messages`` is the number at the highest rate in a round."""
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
-    usual = _QUICK_MESSAGES if options.is_quick else _MESSAGES
-    count = options.messages or usual
-    outcomes = play(peers, rounds, lambda peer: _round(peer, count))
-    ratio = {
-        other.NAME: ratios(_p50s(outcomes, pymule.NAME), _p50s(outcomes, other.NAME))
-        for other in (relay, uwsgi)
+    slow = _QUICK_SLOW if options.is_quick else _SLOW
+    phases = list(_QUICK_PHASES if options.is_quick else _PHASES)
+    if options.messages is not None:
+        phases[-1] = replace(phases[-1], count=options.messages)
+    ways = _ways(options)
+    _play_slow(ways, [slow] * rounds)
+    for name, way in ways.items():
+        print(f"  {name}", file=sys.stderr)
+        way.alone = play(way.peers, rounds, partial(_alone, phases=phases))
+    found = {
+        (name, phase): way.slow if phase is slow else way.at(phases.index(phase))
+        for name, way in ways.items()
+        for phase in (slow, *phases)
     }
-    data = {
-        "period_s": PERIOD_S,
-        "peers": {name: asdict(outcome) for name, outcome in outcomes.items()},
-        "pymule_p50_over": ratio,
-    }
-    title = f"one way, idle, a message each {PERIOD_S * 1e3:g} ms, {rounds} rounds"
-    budget = Budget(
-        "latency, idle, p50, pymule to a bare relay",
-        _MOST_OVER_RELAY,
-        tuple(ratio[relay.NAME]),
-    )
     return Answer(
         "latency",
         cli.question_of(__doc__),
-        (_table(title, outcomes),),
-        data,
-        (_plot(outcomes),),
-        (budget,),
-        failures_of(outcomes),
+        tuple(_table(f"{_title(*at)}, {rounds} rounds", found[at]) for at in found),
+        {"parts": {_title(*at): _data(at[1], found[at]) for at in found}},
+        tuple(_plot(name, found) for name in ways),
+        (_budget(found["one way", phases[0]]),),
+        tuple(dict.fromkeys(why for one in found.values() for why in failures_of(one))),
     )
 
 
-def _round(peer: Peer, count: int) -> Round:
-    with running(peer, "drip", count) as (stage, _):
-        stage.note("go")
-        # Rarely looked at: each look may hold up a message.
-        received = stage.wait("received", within=30 + 2 * count * PERIOD_S, step=0.25)
-    times = [seconds * _MICRO for seconds in floats(received, "latencies")]
-    late = [seconds * _MICRO for seconds in floats(received, "lateness")]
-    return Round(
-        messages=count,
-        p50=percentile(times, 0.5),
-        p99=percentile(times, 0.99),
-        greatest=max(times),
-        sender_late_p50=percentile(late, 0.5),
+def tail(values: Sequence[float]) -> dict[str, float | None]:
+    """Return percentiles and the greatest; ``None`` where there are too few values.
+
+    One in a thousand cannot be told from a hundred.
+    """
+    found = {
+        name: percentile(values, 1 - 1 / one_in) if len(values) >= one_in else None
+        for name, one_in in _TAILS.items()
+    }
+    return {"p50": percentile(values, 0.5), **found, "max": max(values)}
+
+
+def _ways(options: Options) -> dict[str, Way]:
+    return {
+        "one way": Way([peer for peer in drips.ONE_WAY if options.wants(peer)]),
+        "there and back": Way([peer for peer in drips.BACK if options.wants(peer)]),
+    }
+
+
+def _play_slow(ways: Mapping[str, Way], phases: Sequence[Phase]) -> None:
+    """Let all peers of all ways send side by side, each at instants of its own."""
+    everybody = [(way, peer) for way in ways.values() for peer in way.peers]
+    with ExitStack() as stack:
+        stages: list[tuple[Outcome[Drip], Stage]] = []
+        for way, peer in everybody:
+            outcome = way.slow[peer.NAME] = Outcome()
+            print(f"  side by side: {peer.NAME}", file=sys.stderr)
+            try:
+                going = running(peer, scenario_of(phases), len(phases))
+                stages.append((outcome, stack.enter_context(going)[0]))
+            except PeerError as exc:
+                outcome.failure = f"did not run: {exc}"
+        for at, phase in enumerate(phases):
+            print(f"  round {at + 1} of {len(phases)}", file=sys.stderr)
+            apart = 1 / phase.rate / len(everybody)
+            start = time.monotonic() + _LEAD_S
+            for number, (_, stage) in enumerate(stages):
+                stage.note(f"go-{at}", start=start + number * apart)
+            for outcome, stage in stages:
+                _note_slow(outcome, stage, at, phase)
+
+
+def _note_slow(outcome: Outcome[Drip], stage: Stage, at: int, phase: Phase) -> None:
+    if outcome.failure is not None:
+        return
+    try:
+        outcome.rounds.append(_arrived(stage, at, phase))
+    except PeerError as exc:
+        outcome.failure = f"did not run: {exc}"
+
+
+def _alone(peer: Peer, *, phases: Sequence[Phase]) -> list[Drip]:
+    with running(peer, scenario_of(phases), len(phases)) as (stage, _):
+        found = []
+        for at, phase in enumerate(phases):
+            stage.note(f"go-{at}", start=time.monotonic() + _LEAD_S)
+            found.append(_arrived(stage, at, phase))
+        return found
+
+
+def _arrived(stage: Stage, at: int, phase: Phase) -> Drip:
+    # Not looked at before it can be there: each look may hold up a message.
+    time.sleep(phase.seconds)
+    within = _WITHIN_S + phase.seconds
+    arrived = stage.wait(f"arrived-{at}", within=within, step=_LOOK_S)
+    late = [seconds * _MICRO for seconds in floats(arrived, "lateness")]
+    return Drip(
+        times=[seconds * _MICRO for seconds in floats(arrived, "latencies")],
         sender_late_p99=percentile(late, 0.99),
     )
 
 
-def _p50s(outcomes: Mapping[str, Outcome[Round]], name: str) -> list[float]:
-    outcome = outcomes.get(name)
-    return [] if outcome is None else outcome.values(lambda one: one.p50)
+def _p50s(played: Played, name: str) -> list[float]:
+    if name not in played:
+        return []
+    return played[name].values(lambda one: percentile(one.times, 0.5))
 
 
-def _table(title: str, outcomes: Mapping[str, Outcome[Round]]) -> Table:
+def _all(outcome: Outcome[Drip]) -> list[float]:
+    return [time for one in outcome.rounds for time in one.times]
+
+
+def _title(way: str, phase: Phase) -> str:
+    return f"{way}, {phase.rate:,g} messages/s"
+
+
+def _data(phase: Phase, played: Played) -> dict[str, object]:
+    ours = _p50s(played, drips.PYMULE.NAME)
+    peers = {
+        name: {
+            "failure": outcome.failure,
+            "messages": sum(len(one.times) for one in outcome.rounds),
+            "p50_us": _p50s(played, name),
+            "sender_late_p99_us": [one.sender_late_p99 for one in outcome.rounds],
+            "all_rounds_us": tail(_all(outcome)) if outcome.rounds else {},
+            "pymule_p50_to_it": ratios(ours, _p50s(played, name)),
+        }
+        for name, outcome in played.items()
+    }
+    return {**asdict(phase), "peers": peers}
+
+
+def _table(title: str, played: Played) -> Table:
     columns = (
         "",
+        "messages",
         "p50 us",
         "spread",
-        "p99 us",
-        "spread",
+        *(f"{name} us" for name in _TAILS),
+        "max us",
         "pymule to it, p50",
         "sender late p99 us",
-        "spread",
     )
+    ours = _p50s(played, drips.PYMULE.NAME)
     rows = []
-    for name, outcome in outcomes.items():
+    for name, outcome in played.items():
         if outcome.failure is not None:
             rows.append(absent(name, outcome.failure, len(columns)))
             continue
+        times = _all(outcome)
+        cells = ["-" if x is None else f"{x:,.0f}" for x in tail(times).values()]
+        theirs = _p50s(played, name)
+        late = median(one.sender_late_p99 for one in outcome.rounds)
         rows.append(
             (
                 name,
-                *spread(_p50s(outcomes, name)),
-                *spread([one.p99 for one in outcome.rounds]),
-                over(_p50s(outcomes, pymule.NAME), _p50s(outcomes, name)),
-                *spread([one.sender_late_p99 for one in outcome.rounds]),
+                f"{len(times):,}",
+                *spread(theirs),
+                *cells[1:],
+                over(ours, theirs),
+                f"{late:,.0f}",
             )
         )
     return Table(title, columns, tuple(rows))
 
 
-def _plot(outcomes: Mapping[str, Outcome[Round]]) -> Plot:
-    ran = {name: one.rounds for name, one in outcomes.items() if not one.failure}
-    series = {
-        "p50": tuple(median(one.p50 for one in rounds) for rounds in ran.values()),
-        "p99": tuple(median(one.p99 for one in rounds) for rounds in ran.values()),
-    }
-    return Plot("one way on an idle system", "bars", tuple(ran), series, "us")
+def _plot(way: str, found: Mapping[tuple[str, Phase], Played]) -> Plot:
+    phases = [phase for name, phase in found if name == way]
+    names = tuple(found[way, phases[0]])
+    series = {}
+    for phase in phases:
+        p50s = [_p50s(found[way, phase], name) for name in names]
+        series[f"{phase.rate:,g}/s"] = [median(one) if one else None for one in p50s]
+    return Plot(f"{way}, p50", "bars", names, series, "us")
+
+
+def _budget(idle: Played) -> Budget:
+    ours, relay = (_p50s(idle, peer.NAME) for peer in (drips.PYMULE, drips.RELAY))
+    values = tuple(ratios(ours, relay))
+    return Budget(
+        "latency, idle, one way, p50, pymule to a bare relay", _MOST_OVER_RELAY, values
+    )
 
 
 if __name__ == "__main__":

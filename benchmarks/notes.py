@@ -79,8 +79,8 @@ def read_note(folder: Path, name: str) -> Note | None:
     return facts
 
 
-def wait_for(name: str, *, within: float = 60.0) -> Note:
-    """Block until somebody left the note.
+def wait_for(name: str, *, within: float = 60.0, step: float = 0.001) -> Note:
+    """Block until somebody left the note, and look each *step* seconds.
 
     Raises:
         TimeoutError: Nobody did, within so many seconds.
@@ -90,7 +90,7 @@ def wait_for(name: str, *, within: float = 60.0) -> Note:
     while (facts := read_note(folder, name)) is None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"nobody noted {name!r} within {within:g} s")
-        time.sleep(0.001)
+        time.sleep(step)
     return facts
 
 

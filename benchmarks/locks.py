@@ -78,7 +78,7 @@ def _percentiles(rounds: list[list[float]], share: float) -> list[float]:
 
 
 def _locks(turns: int) -> list[float]:
-    with Stage("locks", turns) as stage, daemon(stage, "listen"):
+    with Stage("locks", turns) as stage, daemon(stage, "refuse"):
         return _times(stage, "lock_client")
 
 

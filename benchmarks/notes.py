@@ -38,7 +38,7 @@ FOLDER: Final = "PYMULE_BENCH_FOLDER"
 COUNT: Final = "PYMULE_BENCH_COUNT"
 """Names how many messages are measured."""
 SCENARIO: Final = "PYMULE_BENCH_SCENARIO"
-"""Names what to do, to programs that cannot be given words: ``flood`` or ``drip``."""
+"""Names what to do, to programs that cannot be given words."""
 
 SIZE: Final = "PYMULE_BENCH_SIZE"
 """Names how many bytes a message has."""
@@ -49,7 +49,7 @@ PAYLOAD: Final = (bytes(range(256)) * (_SIZE // 256 + 1))[:_SIZE]
 # Of large ones, fewer do.
 WARM_UP: Final = min(1000, 2**26 // _SIZE)
 PERIOD_S: Final = 0.002
-"""Between two messages of a drip."""
+"""Between two signals."""
 
 _STAMP: Final = struct.Struct("=dd112x")
 # A sleep ends up to a millisecond late on uvloop, whose timers count milliseconds. So

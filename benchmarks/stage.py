@@ -34,7 +34,7 @@ class Stage:
     """Where one round of one peer happens.
 
     Args:
-        scenario: ``flood`` or ``drip``, for programs that take no words.
+        scenario: What to do, for programs that take no words.
         count: Messages that are measured.
         words: More of the environment.
     """

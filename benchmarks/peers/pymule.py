@@ -14,7 +14,6 @@ NAME = "pymule"
 
 _PROGRAMS = "benchmarks.programs.pymule_mule"
 _APP = "benchmarks.programs.pymule_signals"
-_RECEIVERS = {"flood": "count", "drip": "listen"}
 _RAISES = {"raise": 17, "raise to a def": 18}
 
 
@@ -56,7 +55,7 @@ def start(stage: Stage, scenario: str) -> Iterator[int | None]:
             stage.start_python("benchmarks.programs.pymule_raiser", number)
             yield pid
         return
-    with daemon(stage, _RECEIVERS[scenario]) as pid:
+    with daemon(stage, "count") as pid:
         stage.start_python("benchmarks.programs.pymule_sender", scenario)
         yield pid
 

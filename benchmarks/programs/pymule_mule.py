@@ -10,8 +10,6 @@ from benchmarks.notes import (
     FOLDER,
     SCENARIO,
     WARM_UP,
-    latency_of,
-    lateness_of,
     note,
 )
 from benchmarks.shapes import Shape, Tally
@@ -21,7 +19,6 @@ __all__ = (
     "count",
     "drain",
     "hold",
-    "listen",
     "refuse",
     "share",
     "sink",
@@ -56,21 +53,6 @@ async def drain() -> None:
 
 async def refuse() -> None:
     """Never ask for a message, so that all of them stay in the queue."""
-    await asyncio.Event().wait()
-
-
-async def listen() -> None:
-    """Get a drip, and look at the clock at each message."""
-    number = int(os.environ[COUNT])
-    latencies, lateness = [], []
-    for _ in range(WARM_UP):
-        await mule_get_msg()
-    note("warm")
-    for _ in range(number):
-        message = await mule_get_msg()
-        latencies.append(latency_of(message, monotonic()))
-        lateness.append(lateness_of(message))
-    note("received", latencies=latencies, lateness=lateness)
     await asyncio.Event().wait()
 
 

@@ -10,16 +10,13 @@ import uvloop
 from benchmarks.notes import (
     COUNT,
     PAYLOAD,
-    PERIOD_S,
     WARM_UP,
-    nap_before,
     note,
-    stamped,
     wait_for,
 )
 from pymule import flush, mule_msg
 
-__all__ = ("drip", "fill", "fill_apart", "flood", "turns")
+__all__ = ("fill", "fill_apart", "flood", "turns")
 
 
 async def flood() -> None:
@@ -31,21 +28,6 @@ async def flood() -> None:
         await mule_msg(PAYLOAD, confirm=False)
     await flush()
     note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
-
-
-async def drip() -> None:
-    """Send one message in a while, at a planned time."""
-    number = int(os.environ[COUNT])
-    await _warm_up()
-    planned = monotonic() + PERIOD_S
-    for _ in range(number):
-        await asyncio.sleep(nap_before(planned))
-        # The loop turns while it spins, so that confirms are read as they come.
-        while (now := monotonic()) < planned:  # noqa: ASYNC110  (only time passes)
-            await asyncio.sleep(0)
-        await mule_msg(stamped(planned, now), confirm=False)
-        planned += PERIOD_S
-    await flush()
 
 
 async def turns() -> None:
@@ -85,7 +67,6 @@ async def _warm_up() -> None:
 
 if __name__ == "__main__":
     roles = {
-        "drip": drip,
         "fill": fill,
         "fill_apart": fill_apart,
         "flood": flood,

@@ -5,9 +5,9 @@ import os
 import signal
 from time import monotonic, process_time
 
-from benchmarks.notes import COUNT, SCENARIO, WARM_UP, latency_of, lateness_of, note
+from benchmarks.notes import COUNT, WARM_UP, note
 
-__all__ = ("count", "listen")
+__all__ = ("count",)
 
 # Exists only inside uWSGI.
 mule_get_msg = importlib.import_module("uwsgi").mule_get_msg
@@ -25,21 +25,7 @@ def count() -> None:
     note("received", at=monotonic(), size=size, cpu_s=process_time() - cpu)
 
 
-def listen() -> None:
-    """Get a drip, and look at the clock at each message."""
-    number = int(os.environ[COUNT])
-    latencies, lateness = [], []
-    for _ in range(WARM_UP):
-        mule_get_msg()
-    note("warm")
-    for _ in range(number):
-        message = mule_get_msg()
-        latencies.append(latency_of(message, monotonic()))
-        lateness.append(lateness_of(message))
-    note("received", latencies=latencies, lateness=lateness)
-
-
 if __name__ == "__main__":
-    {"flood": count, "drip": listen}[os.environ[SCENARIO]]()
+    count()
     # A mule that returns is started again.
     signal.pause()

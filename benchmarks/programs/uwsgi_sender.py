@@ -9,19 +9,9 @@ import os
 import signal
 from time import monotonic, process_time, sleep
 
-from benchmarks.notes import (
-    COUNT,
-    PAYLOAD,
-    PERIOD_S,
-    SCENARIO,
-    WARM_UP,
-    nap_before,
-    note,
-    stamped,
-    wait_for,
-)
+from benchmarks.notes import COUNT, PAYLOAD, WARM_UP, note, wait_for
 
-__all__ = ("drip", "flood")
+__all__ = ("flood",)
 
 # Exists only inside uWSGI.
 mule_msg = importlib.import_module("uwsgi").mule_msg
@@ -43,20 +33,6 @@ def flood() -> None:
     note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
 
 
-def drip() -> None:
-    """Send one message in a while, at a planned time."""
-    number = int(os.environ[COUNT])
-    _warm_up()
-    planned = monotonic() + PERIOD_S
-    for _ in range(number):
-        sleep(nap_before(planned))
-        while (now := monotonic()) < planned:
-            pass
-        while not mule_msg(stamped(planned, now), 1):
-            pass
-        planned += PERIOD_S
-
-
 def _warm_up() -> None:
     for _ in range(WARM_UP):
         while not mule_msg(PAYLOAD, 1):
@@ -65,6 +41,6 @@ def _warm_up() -> None:
 
 
 if __name__ == "__main__":
-    {"flood": flood, "drip": drip}[os.environ[SCENARIO]]()
+    flood()
     # A mule that returns is started again.
     signal.pause()

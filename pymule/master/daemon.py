@@ -41,7 +41,6 @@ from pymule.master.wallclock import WallClock
 from pymule.sansio.functions import is_function
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
-from pymule.sansio.supervision import MuleState
 from pymule.sansio.upkeep import Upkeep
 from pymule.sansio.verbs import JsonObject
 from pymule.version import VERSION
@@ -176,7 +175,7 @@ class Master:
             return "stopping"
         if self._reloading is not None:
             return "reloading"
-        if any(g.state is MuleState.STARTING for g in self.mules.current.values()):
+        if self.mules.is_coming_up:
             return "starting"
         return "running"
 
@@ -493,4 +492,6 @@ class Master:
         """Return its state; ``failing`` for one that keeps dying."""
         if generation.life.is_failing(time.monotonic()):
             return "failing"
+        if self.mules.is_waiting(generation):
+            return "waiting"
         return generation.state.value

@@ -17,6 +17,7 @@ from pymule.master.links import Links
 from pymule.master.logs import log
 from pymule.master.processes import Processes
 from pymule.master.signals import Signals
+from pymule.master.starts import STARTS, Starts
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.failure import failure
 from pymule.sansio.link import Link, LinkId
@@ -106,6 +107,7 @@ class Mules:
             on_ready=self._ready,
             on_drained=self._drained,
         )
+        self._starts = Starts(ticker, self._begin)
         self._numbers = itertools.count(1)
         self._generations: dict[int, Generation] = {}
         # Counts the reloads: a later one brings newer code.
@@ -139,8 +141,20 @@ class Mules:
         return generation
 
     def start(self, generation: Generation) -> None:
-        """Start its first process."""
-        self._apply(generation, generation.life.start(time.monotonic()))
+        """Start its first process, when it is its turn."""
+        self._signals.mule_expected(generation.spec.id)
+        self._starts.ask(generation)
+
+    def _begin(self, generation: Generation) -> None:
+        """It is its turn to start, for the first time or again."""
+        life, now = generation.life, time.monotonic()
+        is_first = life.state is MuleState.DOWN
+        effects = life.start(now) if is_first else life.deadline_passed(now)
+        self._apply(generation, effects)
+
+    def is_waiting(self, generation: Generation) -> bool:
+        """Whether it waits for its turn to start."""
+        return generation in self._starts
 
     def stop(self, generation: Generation) -> None:
         """Let it finish what it has in hand, and end."""
@@ -158,9 +172,14 @@ class Mules:
     def due(self, kind: str, number: int) -> None:
         """A deadline of a mule, its link or a message has come."""
         now = time.monotonic()
-        if kind != _LIFE:
+        if kind == STARTS:
+            self._starts.look()
+        elif kind != _LIFE:
             self.links.due(kind, number, now)
         elif generation := self._generations.get(number):
+            if generation.state is MuleState.BACKOFF:
+                self._starts.ask(generation)
+                return
             self._apply(generation, generation.life.deadline_passed(now))
 
     def _apply(self, generation: Generation, effects: tuple[Effect, ...]) -> None:
@@ -193,6 +212,7 @@ class Mules:
         if generation.state is MuleState.DOWN:
             self._ticker.disarm(key)
             self._ended(generation)
+        self._starts.follow(generation)
 
     def _ended(self, generation: Generation) -> None:
         generation.note_ended()
@@ -339,12 +359,21 @@ class Mules:
             MuleState.BACKOFF,
         )
 
+    @property
+    def is_coming_up(self) -> bool:
+        """Whether a mule is being started, or waits for its turn."""
+        current = self.current.values()
+        return bool(self._starts) or any(
+            generation.state is MuleState.STARTING for generation in current
+        )
+
     def is_starting(self, now: float) -> bool:
         """Whether a mule that does not keep failing is on its way up."""
         states = (MuleState.STARTING, MuleState.BACKOFF)
         return any(
-            generation.state in states and not generation.life.is_failing(now)
+            not generation.life.is_failing(now)
             for generation in self
+            if generation.state in states or self.is_waiting(generation)
         )
 
     def owner_of(self, pid: int) -> str:

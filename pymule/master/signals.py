@@ -127,6 +127,10 @@ class Signals:
 
     # Receivers
 
+    def mule_expected(self, number: int) -> None:
+        """A process of a mule will be started."""
+        self.table.expect(f"mule{number}")
+
     def mule_spawned(
         self, link: LinkId, number: int, farms: Iterable[str], epoch: int
     ) -> None:

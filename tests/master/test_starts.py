@@ -1,0 +1,65 @@
+import os
+
+import pytest
+
+from pymule.master.starts import Starts
+from pymule.sansio.target import MuleId
+from tests.master.harness import Yard, a_plan, a_spec, until
+
+WORDLESS = "rest()"
+
+
+@pytest.fixture(autouse=True)
+def _one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
+
+
+async def test_a_few_mules_start_at_a_time_and_the_others_wait(yard: Yard) -> None:
+    specs = [a_spec(number, WORDLESS) for number in range(1, 7)]
+    master = await yard.open(a_plan(*specs))
+
+    assert list(yard.states().values()) == ["starting"] * 4 + ["waiting"] * 2
+    assert master.state == "starting"
+    master.mules.kill(master.mules.current[MuleId(2)])
+
+    await until(lambda: yard.states()[2] == "down")
+    assert yard.states()[5] == "starting"
+    assert yard.states()[6] == "waiting"
+
+
+async def test_a_start_that_takes_long_holds_up_nobody(yard: Yard) -> None:
+    specs = [a_spec(number, WORDLESS) for number in range(1, 5)]
+    await yard.open(a_plan(*specs, a_spec(5)))
+    assert yard.states()[5] == "waiting"
+
+    await until(lambda: yard.states()[5] == "up")
+
+    assert set(yard.states().values()) == {"starting", "up"}
+
+
+async def test_a_mule_that_waits_can_be_stopped(yard: Yard) -> None:
+    specs = [a_spec(number, WORDLESS) for number in range(1, 6)]
+    master = await yard.open(a_plan(*specs))
+    last = master.mules.current[MuleId(5)]
+
+    master.mules.stop(last)
+
+    assert last.ended.done()
+    assert yard.states()[5] == "down"
+
+
+async def test_those_that_died_together_start_again_a_few_at_a_time(
+    yard: Yard,
+) -> None:
+    specs = [a_spec(number) for number in range(1, 7)]
+    master = await yard.open_ready(a_plan(*specs))
+    starts: Starts = master.mules._starts
+    pids = [yard.pid(number) for number in range(1, 7)]
+
+    for pid in pids:
+        assert pid is not None
+        os.kill(pid, 9)
+
+    await until(lambda: not set(pids) & {yard.pid(n) for n in range(1, 7)})
+    await until(lambda: set(yard.states().values()) == {"up"})
+    assert not len(starts)

@@ -23,7 +23,7 @@ from setproctitle import setproctitle
 from pymule.cli.exits import ExitCode, exit_code_of
 from pymule.config import Settings, group_id
 from pymule.master.daemon import Master
-from pymule.master.door import warn_of_descriptors
+from pymule.master.door import check_descriptors, warn_of_descriptors
 from pymule.master.listener import SocketClaim
 from pymule.master.logs import JsonFormatter, LogSink, TextFormatter, log
 from pymule.master.notify import Notifier, listen_fds, watchdog_interval
@@ -161,7 +161,9 @@ def _claim(settings: Settings) -> SocketClaim:
 def _plan(settings: Settings, claim: SocketClaim, environ: Mapping[str, str]) -> Plan:
     # Mules are told where the socket is, which may not be where the file says: it was
     # changed in the file since the start, or systemd chose the place.
-    return make_plan(settings, environ, Path(claim.path))
+    plan = make_plan(settings, environ, Path(claim.path))
+    check_descriptors(plan)
+    return plan
 
 
 def _ignore_signals(loop: asyncio.AbstractEventLoop) -> None:

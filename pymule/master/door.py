@@ -14,17 +14,19 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Final
 
+from pymule.errors import ConfigError
 from pymule.master.listener import Credentials, say_no
 from pymule.master.logs import log
 from pymule.master.plan import Plan
 from pymule.master.roles import UserRole
 from pymule.sansio.occupancy import SPARE_PLACES, Occupancy
 
-__all__ = ("Door", "warn_of_descriptors")
+__all__ = ("Door", "check_descriptors", "warn_of_descriptors")
 
 _LOGGER: Final = logging.getLogger("pymule.master")
 
-# Link, scoreboard, stacks, pidfd and three pipes, and one to spare.
+# Link and scoreboard, two each (the transport and the mapping have their own), stacks,
+# pidfd, stdout and stderr.
 _FDS_OF_A_MULE: Final = 8
 # Timers, the log, the configuration, file monitors, the journal, and who lingers.
 _FDS_OF_THE_MASTER: Final = 48
@@ -126,6 +128,23 @@ class Door:
                 reason=self._last_reason,
             )
             self._refused = 0
+
+
+def check_descriptors(plan: Plan) -> None:
+    """Check that the mules of *plan* can all be there at the same time.
+
+    Raises:
+        ConfigError: They need more descriptors than the master may have.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _kept_descriptors(plan)
+    if limit < needed:
+        most = max(limit - _FDS_OF_THE_MASTER, 0) // _FDS_OF_A_MULE
+        raise ConfigError(
+            f"mule: {len(plan.mules)} mules need {needed} open files, and nofile is"
+            f" {limit}, enough for {most}; allowed: fewer mules, or a higher hard limit"
+            " (LimitNOFILE= of the service, ulimit -Hn)"
+        )
 
 
 def warn_of_descriptors(plan: Plan) -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from pymule.errors import ConfigError
 from pymule.master import door
-from pymule.master.door import warn_of_descriptors
+from pymule.master.door import check_descriptors, warn_of_descriptors
 from pymule.master.roles import AccessRule, Members
 from tests.conftest import MS, wait_until
 from tests.master.conftest import Logged
-from tests.master.harness import LONG, Yard, a_plan, is_root, reason_of
+from tests.master.harness import LONG, Yard, a_plan, a_spec, is_root, reason_of
 
 NOBODY = 65534
 
@@ -131,6 +132,19 @@ def test_a_limit_of_open_files_below_the_plan_is_told(
     told = logged("few descriptors")
     assert len(told) == warnings
     assert all(fields["max_clients"] == clients for fields in told)
+
+
+def test_more_mules_than_open_files_are_refused_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (128, 128))
+    check_descriptors(a_plan(*map(a_spec, range(1, 11))))
+
+    with pytest.raises(ConfigError) as raised:
+        check_descriptors(a_plan(*map(a_spec, range(1, 12))))
+
+    assert "11 mules need 136 open files" in str(raised.value)
+    assert "nofile is 128, enough for 10" in str(raised.value)
 
 
 @pytest.mark.skipif(not is_root(), reason="needs to be root")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ("JsonOption", "SocketOption", "TimeoutOption")
+__all__ = ("AllOption", "JsonOption", "SocketOption", "TimeoutOption")
 
 SocketOption = Annotated[
     Path | None,
@@ -23,3 +23,6 @@ TimeoutOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="Each line, also of more than 100.")
+]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pymule.cli.table import Row, rows_of
+from pymule.cli.whole import whole_status
 from pymule.client.aio import Client
 from pymule.errors import (
     PymuleError,
@@ -105,7 +106,7 @@ async def waiting_in(client: Client, queue: str) -> int:
     Raises:
         UnknownTargetError: There is no such queue.
     """
-    rows = rows_of(await client.call("status"), "queues")
+    rows = rows_of(await whole_status(client, "queues"), "queues")
     name = _queue_name(queue)
     for row in rows:
         if row.get("target") == name:

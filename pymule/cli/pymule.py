@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from pymule.cli import dead, journal, queues
-from pymule.cli.daemon_options import JsonOption, SocketOption, TimeoutOption
+from pymule.cli.daemon_options import AllOption, JsonOption, SocketOption, TimeoutOption
 from pymule.cli.entry import (
     complain,
     is_coloured,
@@ -79,6 +79,7 @@ def pymule(
 @app.command()
 def status(
     *,
+    show_all: AllOption = False,
     is_json: JsonOption = False,
     socket: SocketOption = None,
     timeout: TimeoutOption = None,
@@ -86,12 +87,13 @@ def status(
     """Show mules, queues and clients."""
     from pymule.cli.asking import ask  # noqa: PLC0415  (see send)
     from pymule.cli.status import render_status  # noqa: PLC0415  (as above)
+    from pymule.cli.whole import whole_status  # noqa: PLC0415  (as above)
 
-    answer = ask(lambda client: client.call("status"), socket=socket, timeout=timeout)
+    answer = ask(whole_status, socket=socket, timeout=timeout)
     if is_json:
         write_json(answer)
     else:
-        write(render_status(answer, is_coloured=is_coloured()))
+        write(render_status(answer, is_coloured=is_coloured(), is_long=show_all))
 
 
 @app.command()

@@ -32,8 +32,11 @@ def queues(
     from pymule.cli.asking import ask  # noqa: PLC0415  (not for --help)
     from pymule.cli.queue_text import render_queues  # noqa: PLC0415  (as above)
     from pymule.cli.table import rows_of  # noqa: PLC0415  (as above)
+    from pymule.cli.whole import whole_status  # noqa: PLC0415  (as above)
 
-    answer = ask(lambda client: client.call("status"), socket=socket, timeout=timeout)
+    answer = ask(
+        lambda client: whole_status(client, "queues"), socket=socket, timeout=timeout
+    )
     rows = rows_of(answer, "queues")
     if is_json:
         write_json(rows)

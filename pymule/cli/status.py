@@ -1,6 +1,7 @@
 """The status of the daemon as a person reads it: tables of plain text."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pymule.cli.queue_text import queue_state
@@ -20,8 +21,14 @@ from pymule.master.logs import escape_controls
 
 __all__ = ("render_status",)
 
+# Lines of a table, and clients one by one; nobody reads more.
+_MAX_LINES: Final = 100
+_MAX_GROUPS: Final = 20
 
-def render_status(status: Row, *, is_coloured: bool = False) -> str:
+
+def render_status(
+    status: Row, *, is_coloured: bool = False, is_long: bool = False
+) -> str:
     """Return the text that ``pymule status`` shows for the answer *status*.
 
     What a newer or older daemon does not tell is shown as ``-``. Nothing in it can
@@ -30,18 +37,29 @@ def render_status(status: Row, *, is_coloured: bool = False) -> str:
     Args:
         status: As described in ``docs/operations.md``.
         is_coloured: For a terminal.
+        is_long: Whether each thing has its line, however many there are.
     """
+    most = None if is_long else _MAX_LINES
+
+    def table(
+        key: str, columns: Sequence[Column], matters: Callable[[Row], bool] = bool
+    ) -> str:
+        rows = rows_of(status, key)
+        some = rows if most is None else _some(rows, most, matters)
+        text = render_table(columns, some, is_coloured=is_coloured)
+        if len(some) == len(rows):
+            return text
+        return f"{text}\n{_counted(key, rows)}; {len(some)} are shown, --all shows all"
+
     parts = [
         _summary(status, is_coloured=is_coloured),
-        render_table(_MULE_COLUMNS, rows_of(status, "mules"), is_coloured=is_coloured),
-        render_table(
-            _QUEUE_COLUMNS, rows_of(status, "queues"), is_coloured=is_coloured
-        ),
-        _clients(rows_of(status, "clients")),
+        table("mules", _MULE_COLUMNS, lambda row: row.get("state") != "up"),
+        table("queues", _QUEUE_COLUMNS, _is_in_use),
+        _clients(rows_of(status, "clients"), most),
     ]
     for key, columns in (("signals", _SIGNAL_COLUMNS), ("locks", _LOCK_COLUMNS)):
-        if rows := rows_of(status, key):
-            parts.insert(-1, render_table(columns, rows, is_coloured=is_coloured))
+        if rows_of(status, key):
+            parts.insert(-1, table(key, columns))
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,13 +90,51 @@ def _journal(journal: Row) -> str:
     return f"journal: {shown(journal.get('path'))}  {size}{full}"
 
 
-def _clients(clients: Sequence[Row]) -> str:
+def _some(
+    rows: Sequence[Row], most: int, matters: Callable[[Row], bool]
+) -> Sequence[Row]:
+    """Return at most so many *rows*, in their order; rather those that matter."""
+    if len(rows) <= most:
+        return rows
+    order = sorted(range(len(rows)), key=lambda at: not matters(rows[at]))
+    return [rows[at] for at in sorted(order[:most])]
+
+
+def _is_in_use(queue: Row) -> bool:
+    """Whether there is something in a queue, or it is not open."""
+    counts = ("ready", "leased", "delayed", "waiting", "dead")
+    return any(queue.get(key) for key in counts) or queue_state(queue) != "open"
+
+
+def _counted(key: str, rows: Sequence[Row]) -> str:
+    """Return how many there are; of mules, how many in each state."""
+    if key != "mules":
+        return f"{len(rows)} {key}"
+    states = Counter(shown(row.get("state")) for row in rows)
+    each = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    return f"{len(rows)} {key}: {each}"
+
+
+def _clients(clients: Sequence[Row], most: int | None) -> str:
+    if most is not None and len(clients) > most:
+        return _client_groups(clients)
     names = ", ".join(
         f"{shown(client.get('name'))} (pid {shown(client.get('pid'))},"
         f" user {shown(client.get('uid'))})"
         for client in clients
     )
     return f"clients: {names or 'none'}"
+
+
+def _client_groups(clients: Sequence[Row]) -> str:
+    """Return how many clients of each name there are, the most first."""
+    groups = Counter(
+        f"{shown(client.get('name'))} (user {shown(client.get('uid'))})"
+        for client in clients
+    )
+    words = [f"{count} {name}" for name, count in groups.most_common(_MAX_GROUPS)]
+    more = [f"{len(groups) - _MAX_GROUPS} other names"][: len(groups) > _MAX_GROUPS]
+    return f"{len(clients)} clients: {', '.join(words + more)}"
 
 
 def _farms(row: Row) -> str:

@@ -40,8 +40,14 @@ def read_options() -> Options:
     Raises:
         ConnectionLostError: It is not there.
     """
-    mules = ask("status")["mules"]
-    rows = mules if isinstance(mules, list) else []
+    rows: list[object] = []
+    after: object = None
+    while True:
+        answer = ask("status", sections=["mules"], after=after)
+        mules = answer.get("mules")
+        rows += mules if isinstance(mules, list) else []
+        if (after := answer.get("next")) is None:
+            break
     # While a reload replaces a mule it has two rows.
     return options_of({row["id"]: row for row in rows if isinstance(row, dict)})
 

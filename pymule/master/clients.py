@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from pymule.connection import Connection
@@ -341,18 +341,16 @@ class Clients:
             confirms, peer.confirms = peer.confirms, []
             peer.connection.send(Confirm(confirms))
 
-    def describe(self) -> list[JsonObject]:
-        """Return who is connected, for ``pymule status``."""
-        return [
-            {
+    def describe(self, start: int = 0) -> Iterator[JsonObject]:
+        """Tell who is connected, but for the first *start*, for ``pymule status``."""
+        is_open = (peer for peer in self.peers.values() if peer.is_open)
+        for peer in itertools.islice(is_open, start, None):
+            yield {
                 "name": peer.name,
                 "pid": peer.credentials.pid,
                 "uid": peer.credentials.uid,
                 "role": peer.role.name.lower(),
             }
-            for peer in self.peers.values()
-            if peer.is_open
-        ]
 
     def refuse(self, sock: socket.socket, credentials: Credentials) -> None:
         """Close a connection that the access rule does not allow."""

@@ -1,7 +1,8 @@
 """The locks of the master's clients: calls in, grants and ends of time out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from pymule.errors import BadCallError, RefusedError
@@ -67,20 +68,23 @@ class Locks:
 
     def process_gone(self, pid: int) -> None:
         """A mule's process is gone: its clients are, even if a child has them open."""
+        peers = self._clients.peers
         self._gone(
             [
-                PeerId(number)
-                for number, peer in self._clients.peers.items()
-                if peer.credentials.pid == pid
+                number
+                for number in self._table.peers
+                if (peer := peers.get(number)) and peer.credentials.pid == pid
             ]
         )
 
-    def describe(self) -> list[JsonObject]:
-        """Return the locks that are held, for ``pymule status``."""
+    def describe(self, start: int = 0) -> Iterator[JsonObject]:
+        """Tell which locks are held, but for the first *start*, for the status."""
         now = time.monotonic()
         peers = self._clients.peers
-        return [
-            {
+        known = (held for held in self._table.held() if held.peer in peers)
+        for held in islice(known, start, None):
+            peer = peers[held.peer]
+            yield {
                 "name": held.name,
                 "holder": peer.name,
                 "pid": peer.credentials.pid,
@@ -88,9 +92,6 @@ class Locks:
                 "waiting": held.waiting,
                 "token": held.token,
             }
-            for held in self._table.held()
-            if (peer := peers.get(held.peer)) is not None
-        ]
 
     # The calls
 

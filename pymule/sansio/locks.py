@@ -175,6 +175,11 @@ class LockTable:
         """Whether somebody holds the lock."""
         return name in self._locks
 
+    @property
+    def peers(self) -> Iterable[PeerId]:
+        """Those that hold or want something."""
+        return self._peers.keys()
+
     def held(self) -> Iterator[HeldLock]:
         """Yield every lock that somebody holds."""
         for name, lock in self._locks.items():

@@ -165,3 +165,47 @@ def test_a_signal_shows_what_raises_it(source: object, text: str) -> None:
 
     (row,) = [line for line in shown.splitlines() if line.lstrip().startswith("17")]
     assert row.startswith(f"    17  mules   tick     {text}")
+
+
+def many(**more: object) -> dict[str, object]:
+    mules = [{"id": number, "state": "up"} for number in range(1, 1001)]
+    mules[699] = {"id": 700, "state": "backoff"}
+    queues = [{"target": f"farm:{number}", "ready": 0} for number in range(10_000)]
+    queues[5_000]["ready"] = 1
+    queues[6_000]["paused"] = True
+    clients = [{"name": f"web{n % 30}", "uid": 33, "pid": n} for n in range(10_000)]
+    clients += [{"name": "cron", "uid": 0, "pid": 1}] * 500
+    return STATUS | {"mules": mules, "queues": queues, "clients": clients} | more
+
+
+def test_of_a_thousand_mules_those_that_are_not_up_are_shown_and_some_others() -> None:
+    text = render_status(many())
+
+    assert "1000 mules: 999 up, 1 backoff; 100 are shown, --all shows all" in text
+    assert re.search(r"^ *700 .* backoff ", text, re.MULTILINE)
+    assert re.search(r"^ *99 .* up ", text, re.MULTILINE)
+    assert not re.search(r"^ *100 .* up ", text, re.MULTILINE)
+    assert len(text.splitlines()) < 220
+
+
+def test_of_many_queues_those_that_are_in_use_are_shown_and_some_others() -> None:
+    text = render_status(many())
+
+    assert "10000 queues; 100 are shown, --all shows all" in text
+    assert all(f"farm:{number} " in text for number in (0, 97, 5_000, 6_000))
+    assert "farm:98 " not in text
+
+
+def test_of_many_clients_it_is_told_how_many_there_are_of_each_name() -> None:
+    (line,) = re.findall(r"^10500 clients: .*$", render_status(many()), re.MULTILINE)
+
+    assert "500 cron (user 0), 334 web0 (user 33)" in line
+    assert line.endswith(", 11 other names")
+
+
+def test_all_of_many_are_shown_to_who_asks_for_all() -> None:
+    text = render_status(many(), is_long=True)
+
+    assert len(text.splitlines()) > 11_000
+    assert "--all" not in text
+    assert "cron (pid 1, user 0), cron" in text

@@ -374,4 +374,4 @@ def test_an_answer_for_somebody_who_left_is_dropped() -> None:
     nobody.answer((7, 0, 1, 1))
     nobody.flush_all()
 
-    assert nobody.describe() == []
+    assert list(nobody.describe()) == []

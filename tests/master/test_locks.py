@@ -226,13 +226,13 @@ async def test_the_locks_of_a_mule_that_died_are_free_though_a_child_lives(
     pid = yard.pid()
     assert pid is not None
     guest = await yard.greeted()
-    await wait_until(yard.master.locks.describe, within=LONG)
+    await wait_until(lambda: list(yard.master.locks.describe()), within=LONG)
     await ask(guest, 5)
 
     os.kill(pid, signal.SIGKILL)
     await granted(guest)
 
-    held = yard.master.locks.describe()[0]
+    (held,) = yard.master.locks.describe()
     assert held["pid"] == os.getpid()
 
 

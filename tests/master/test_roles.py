@@ -129,7 +129,11 @@ def test_a_refusal_repeats_only_the_beginning_of_what_was_asked_for() -> None:
 
 async def test_every_call_is_in_the_table(yard: Yard) -> None:
     master = await yard.open(a_plan())
-    control = set(master.connections._control._methods) | {"logs", "reload"}
+    control = set(master.connections._control._methods) | {
+        "logs",
+        "reload",
+        "status",
+    }
     signals = set(master.signals._methods) | {"raise", "register"}
     locks = set(master.locks._methods)
     queues = set(master.connections._control._queues._methods)

@@ -5,7 +5,7 @@ was passed over :data:`MAX_BYPASS` times has its turn. So nothing starves, and w
 all levels are full, a higher one still gets most of it.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -29,7 +29,9 @@ class ReadyLine:
     __slots__ = ("_bypassed", "_count", "_levels", "_occupied", "_stale")
 
     def __init__(self) -> None:
-        self._levels: list[deque[Run]] = [deque() for _ in range(MAX_PRIORITY + 1)]
+        # Made when they are used: ten empty ones are 7 KiB, and a farm may be one of
+        # 10,000.
+        self._levels: defaultdict[int, deque[Run]] = defaultdict(deque)
         # A bit for each level that has an entry.
         self._occupied = 0
         # Of each level that has an entry: how often a higher one was preferred.
@@ -44,12 +46,12 @@ class ReadyLine:
 
     def __iter__(self) -> Iterator[Run]:
         """Iterate from the highest priority to the lowest."""
-        for level in reversed(self._levels):
+        for _, level in sorted(self._levels.items(), reverse=True):
             yield from (run for run in level if run.place is Place.READY)
 
     def fronts(self) -> Iterator[Run]:
         """Iterate over the first run of each priority, which is among its oldest."""
-        for level in self._levels:
+        for level in self._levels.values():
             found = next((run for run in level if run.place is Place.READY), None)
             if found is not None:
                 yield found
@@ -117,7 +119,7 @@ class ReadyLine:
         """Let go of the entries that left."""
         self._stale = 0
         self._occupied = 0
-        for priority, level in enumerate(self._levels):
+        for priority, level in self._levels.items():
             kept = [run for run in level if run.place is Place.READY]
             level.clear()
             level.extend(kept)

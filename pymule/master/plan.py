@@ -1,6 +1,7 @@
 """From checked settings to what the master opens and starts."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,8 +113,9 @@ def make_plan(
     """
     environ = {key: value for key, value in environ.items() if key not in _MASTERS_OWN}
     environ["PYMULE_SOCKET"] = os.fspath(socket or settings.socket)
+    farms = _farms_by_mule(settings.farm)
     mules = {
-        number: _mule_spec(number, config, settings, environ)
+        number: _mule_spec(number, config, settings, environ, tuple(farms[number]))
         for number, config in settings.mules()
     }
     return Plan(
@@ -191,13 +193,14 @@ def _mule_spec(
     config: MuleConfig,
     settings: Settings,
     environ: Mapping[str, str],
+    farms: tuple[str, ...],
 ) -> MuleSpec:
     return MuleSpec(
         id=number,
         name=config.name,
         program=config.program,
         app=settings.app,
-        farms=_farms_of(number, settings.farm),
+        farms=farms,
         python_path=tuple(map(str, settings.python_path)),
         cwd=config.cwd,
         env={**environ, **config.env},
@@ -215,5 +218,10 @@ def _mule_spec(
     )
 
 
-def _farms_of(number: MuleId, farms: tuple[FarmConfig, ...]) -> tuple[str, ...]:
-    return tuple(farm.name for farm in farms if number in farm.mules)
+def _farms_by_mule(farms: tuple[FarmConfig, ...]) -> defaultdict[MuleId, list[str]]:
+    """Return the farms of each mule that is in one, in their order."""
+    found: defaultdict[MuleId, list[str]] = defaultdict(list)
+    for farm in farms:
+        for number in farm.mules:
+            found[number].append(farm.name)
+    return found

@@ -252,9 +252,11 @@ def _farm_name(name: str) -> str:
 def _farm_mules(mules: tuple[MuleId, ...]) -> tuple[MuleId, ...]:
     if not mules:
         raise ValueError("found none; allowed: numbers of mules, at least one")
+    seen: set[MuleId] = set()
     for mule in mules:
-        if mules.count(mule) > 1:
+        if mule in seen:
             raise ValueError(f"found mule {mule} twice; allowed: each mule once")
+        seen.add(mule)
     return mules
 
 

@@ -455,6 +455,26 @@ async def test_a_callable_within_a_class_is_found(stall: Stall) -> None:
 # Scripts
 
 
+async def test_no_search_for_garbage_goes_through_what_was_loaded(
+    stall: Stall,
+) -> None:
+    stall.write(
+        "loaded.py",
+        """
+        import gc
+        before = gc.get_freeze_count()
+        application = [[] for _ in range(5_000)]
+        async def main():
+            print(gc.isenabled(), before > 0, gc.get_freeze_count() - before > 5_000)
+        """,
+    )
+
+    await stall.start("loaded:main")
+
+    assert await stall.end() == 0
+    assert stall.out == "True True True\n"
+
+
 async def test_a_script_runs_as_python_itself_would_run_it(stall: Stall) -> None:
     (stall.cwd / "sub").mkdir()
     stall.write("sub/beside.py", "here = True\n")

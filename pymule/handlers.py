@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from pymule.errors import SignalConflictError
-from pymule.sansio.signal_words import SIGNALS, Outcome, Overlap
+from pymule.sansio.signal_words import Outcome, Overlap, check_number
 from pymule.sansio.slots import slots
 from pymule.sansio.target import Target
 from pymule.sansio.timers import check_timer
@@ -34,7 +34,6 @@ __all__ = (
     "Handler",
     "Registry",
     "changed_files",
-    "check_number",
     "cron",
     "filemon",
     "mstimer",
@@ -78,20 +77,6 @@ _changed: ContextVar[ChangedFiles] = ContextVar("changed", default=_NO_FILES)
 def changed_files() -> ChangedFiles:
     """Return which files changed; empty outside of a file monitor's handler."""
     return _changed.get()
-
-
-def check_number(number: object) -> int:
-    """Return *number* if a signal can have it.
-
-    Raises:
-        TypeError: It is no integer.
-        ValueError: It is out of range.
-    """
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"signal {number!r}; allowed: an integer from 0 to 255")
-    if not 0 <= number < SIGNALS:
-        raise ValueError(f"signal {number}; allowed: 0 to {SIGNALS - 1}")
-    return number
 
 
 @slots(eq=False)

@@ -16,7 +16,6 @@ from pymule.handlers import (
     Handler,
     Registry,
     changed_files,
-    check_number,
     run,
     run_async,
 )
@@ -201,17 +200,6 @@ def test_a_number_that_the_master_chose_is_taken_as_well() -> None:
 def test_a_number_out_of_range_is_refused(number: int) -> None:
     with pytest.raises(ValueError, match=f"signal {number}; allowed: 0 to 255"):
         Registry().add(number, "", rebuild)
-
-
-@pytest.mark.parametrize("number", ["7", 7.0, True, None])
-def test_what_is_no_number_is_refused(number: object) -> None:
-    with pytest.raises(TypeError, match="allowed: an integer from 0 to 255"):
-        check_number(number)
-
-
-@pytest.mark.parametrize("number", [0, 255])
-def test_the_first_and_the_last_number_are_allowed(number: int) -> None:
-    assert check_number(number) == number
 
 
 @pytest.mark.parametrize("target", ["nobody", "mule0x", "farm:"])

@@ -1,24 +1,15 @@
-"""The house is in order: mirrors, light imports, names, and nothing of a machine."""
+"""The house is in order: mirrors, names, and nothing of a machine."""
 
 import ast
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 ROOT: Final = Path(__file__).parent.parent
 CODE: Final = ROOT / "pymule"
 TESTS: Final = ROOT / "tests"
-
-HEAVY: Final = frozenset(
-    {"msgspec", "psutil", "pydantic", "rich", "typer", "watchfiles"}
-)
-"""What a mule and a web application must not pay for."""
 
 # Written in pieces, so that this file does not name them either.
 FOREIGN: Final = re.compile(
@@ -74,23 +65,6 @@ def test_every_module_says_what_it_offers() -> None:
     silent = [path for path in modules() if not defines_all(path)]
 
     assert silent == []
-
-
-@pytest.mark.parametrize(
-    "module", ["pymule", "pymule.mule.program", "pymule.client.mulefunc"]
-)
-def test_what_mules_and_applications_import_stays_light(module: str) -> None:
-    script = f"import sys, {module}; print(*sorted(sys.modules.keys() & {set(HEAVY)}))"
-
-    done = subprocess.run(  # noqa: S603 - our own interpreter and script
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-
-    assert done.stdout.split() == []
 
 
 def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:

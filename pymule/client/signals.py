@@ -5,7 +5,7 @@ from weakref import WeakKeyDictionary
 
 from pymule.client.aio import Client
 from pymule.client.api import default_client
-from pymule.handlers import check_number
+from pymule.sansio.signal_words import check_number
 from pymule.sansio.timers import check_timer
 
 __all__ = ("add_timer", "cancel_timer", "raise_signal")

@@ -17,7 +17,6 @@ from pymule.client.exchange import Exchange, Waiter
 from pymule.client.reach import find_socket, join_ids, target_of, to_bytes
 from pymule.client.sync_locks import Held, Locking
 from pymule.errors import ConnectionLostError, MessageTooBigError
-from pymule.handlers import check_number
 from pymule.sansio.options import (
     BatchOptionWords,
     OptionWords,
@@ -25,6 +24,7 @@ from pymule.sansio.options import (
     pack_options,
 )
 from pymule.sansio.outbox import MESSAGE_COST, Pile, Ticket
+from pymule.sansio.signal_words import check_number
 from pymule.sansio.timers import check_timer
 from pymule.sansio.verbs import JsonObject
 

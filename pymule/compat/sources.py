@@ -14,8 +14,8 @@ from typing import Final
 from pymule.client.signals import raise_signal
 from pymule.compat.host import ask, host
 from pymule.errors import NoFreeSignalError, NoHandlerError, RefusedError
-from pymule.handlers import Function, check_number, registry
-from pymule.sansio.signal_words import SIGNALS
+from pymule.handlers import Function, registry
+from pymule.sansio.signal_words import SIGNALS, check_number
 from pymule.sansio.target import Target
 
 __all__ = (

@@ -28,8 +28,9 @@ from pymule.errors import (
     RefusedError,
     UnknownTargetError,
 )
-from pymule.handlers import Function, check_number
+from pymule.handlers import Function
 from pymule.mule.process import runtime
+from pymule.sansio.signal_words import check_number
 from pymule.version import VERSION
 
 __all__ = (

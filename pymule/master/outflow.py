@@ -12,9 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pymule.master.journal import Journal, Progress
 from pymule.master.links import Links
 from pymule.master.logs import log
 from pymule.master.plan import Plan
@@ -25,6 +24,9 @@ from pymule.sansio.link import LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.run import Run
 from pymule.sansio.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from pymule.master.journal import Journal, Progress
 
 __all__ = ("ROUTER_ALARMS", "Outflow")
 
@@ -74,6 +76,9 @@ class Outflow:
         """
         if plan.state_dir is None:
             return
+        # SQLite is not for those who keep nothing.
+        from pymule.master.journal import Journal  # noqa: PLC0415
+
         # There is none where all mules are for signals.
         window_s = max((q.keeping.dedupe_s for q in plan.queues.values()), default=0.0)
         journal = Journal(
@@ -161,7 +166,7 @@ class Outflow:
             else:
                 self._ticker.arm(deadline, at)
 
-    def progressed(self, progress: Progress) -> None:
+    def progressed(self, progress: "Progress") -> None:
         """The journal has written something, or cannot."""
         self._written = progress.written
         self._release()

@@ -9,7 +9,6 @@ dataclass, most of them for methods that are compiled whether they are called or
 nothing prevents it, because that makes an object three times as expensive.
 """
 
-import inspect
 from collections.abc import Callable
 from operator import attrgetter
 from typing import ClassVar, TypeVar, dataclass_transform, get_origin, overload
@@ -50,11 +49,7 @@ def frozen(cls: type[T] | None = None, /, *, eq: bool = True) -> object:
 def _remade(cls: type[T], *, eq: bool, is_frozen: bool) -> type[T]:
     """Return *cls* again, with slots; a class cannot get them once it is made."""
     attributes = dict(vars(cls))
-    own = [
-        name
-        for name, hint in inspect.get_annotations(cls).items()
-        if not _is_of_class(hint)
-    ]
+    own = [name for name, hint in cls.__annotations__.items() if not _is_of_class(hint)]
     defaults = {
         **getattr(cls, "_defaults", {}),
         **{name: attributes.pop(name) for name in own if name in attributes},

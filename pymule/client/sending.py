@@ -176,6 +176,7 @@ class Sending(ABC):
             or not outbox.is_idle
             # Piles are open; without options there may be none for this target.
             or self._is_flush_due
+            or self._is_closing
             or len(body) > self._message_limit
         ):
             return None

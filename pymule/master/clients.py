@@ -18,7 +18,13 @@ from pymule.errors import (
 )
 from pymule.master.listener import Credentials
 from pymule.master.logs import log
-from pymule.master.roles import SUBMIT, UserRole, check_role
+from pymule.master.roles import (
+    NEEDED,
+    SUBMIT,
+    AccessRule,
+    UserRole,
+    check_role,
+)
 from pymule.sansio.batch import Batch
 from pymule.sansio.functions import is_function
 from pymule.sansio.options import MessageOptions, check_options
@@ -27,7 +33,7 @@ from pymule.sansio.run import SenderId
 from pymule.sansio.session import choose_version
 from pymule.sansio.sparing import Sparing
 from pymule.sansio.submissions import Piece, SubmissionLog
-from pymule.sansio.target import Target
+from pymule.sansio.target import message_target
 from pymule.sansio.verbs import Confirm, Hello, JsonObject, Refuse, Submit, Welcome
 from pymule.sansio.window import Window
 
@@ -37,6 +43,7 @@ _LOGGER: Final = logging.getLogger("pymule.master")
 
 # Anybody who reaches the socket can be refused as often as he likes.
 _DENIALS_EVERY_S: Final = 1.0
+_SUBMITTER: Final = NEEDED[SUBMIT]
 _REMEMBERED_CLIENTS: Final = 10_000
 _REMEMBERED_S: Final = 600.0
 _REMEMBERED_BATCHES: Final = 262_144
@@ -69,6 +76,10 @@ class ClientPeer:
         self.socket = sock
         self.credentials = credentials
         self.role = UserRole.NOBODY
+        # By which its role was found; a reload changes it.
+        self.access: AccessRule | None = None
+        # Whether a frame has begun and the rest of it is waited for.
+        self.owes_frame = False
         self.connection: Connection | None = None
         self.name = ""
         self.client = ""
@@ -97,6 +108,8 @@ class Clients:
         self.turns = 0
         # Memory for all that waits for its answer, in bytes.
         self.waiting_bytes = 0
+        # Whether a submit of this turn may have been answered.
+        self._has_answers = False
         # Called with the target of a function before something is submitted for it.
         self.on_function: Callable[[str], None] = _nothing
         # Called at the end of each turn.
@@ -167,6 +180,8 @@ class Clients:
         """A client left; remember for a while what was accepted from it."""
         if self.peers.pop(peer.number, None) is None:
             return
+        # What was accepted of it in this turn is to be remembered as well.
+        self.take_answers()
         self.waiting_bytes -= peer.window.bytes
         if self._by_client.get(peer.client) is peer:
             del self._by_client[peer.client]
@@ -202,13 +217,21 @@ class Clients:
     def submit(self, peer: ClientPeer, submit: Submit) -> None:
         """Take messages from a client.
 
+        The work is to leave before the receipt: what is answered at once is answered
+        with the next submit or at the end of the turn.
+
         Raises:
             RemoteProtocolError: The batch is malformed.
         """
+        if self._has_answers:
+            self.take_answers()
+        self._has_answers = True
         batch = Batch.received(submit.count, submit.payload)
         sender = peer.sender
         sender.log.forget_below(submit.floor)
-        refusal = self._refusal(peer)
+        refusal = None
+        if self.is_draining or peer.role < _SUBMITTER:
+            refusal = self._refusal(peer)
         if refusal is not None and not len(sender.log):
             self.answer((sender.number, submit.sequence, submit.count, refusal))
             return
@@ -232,7 +255,6 @@ class Clients:
                 # Not what was taken before, which is sent again.
                 answer = sender.number, piece.sequence, piece.count, refusal
                 self._router.answer(target, answer)
-                self.take_answers()
                 continue
             self._router.submit(
                 sender.number,
@@ -243,7 +265,6 @@ class Clients:
                 now,
                 asked.due_at(now, time.time()) if submit.options else None,
             )
-            self.take_answers()
 
     def _refusal(self, peer: ClientPeer) -> RefusedError | None:
         """Return why nothing new is taken from *peer*, if that is so."""
@@ -268,6 +289,7 @@ class Clients:
 
     def take_answers(self) -> None:
         """Pass on what the router has for senders."""
+        self._has_answers = False
         for answer in self._router.take_answers():
             self.answer(answer)
 
@@ -336,10 +358,10 @@ class Clients:
         self.on_turn()
 
     def flush(self, peer: ClientPeer) -> None:
-        """Send the confirms that are due."""
+        """Send the confirms that are due, with what is flushed next."""
         if peer.confirms and peer.connection is not None:
             confirms, peer.confirms = peer.confirms, []
-            peer.connection.send(Confirm(confirms))
+            peer.connection.put(Confirm(confirms).pack())
 
     def describe(self, start: int = 0) -> Iterator[JsonObject]:
         """Tell who is connected, but for the first *start*, for ``pymule status``."""
@@ -375,7 +397,7 @@ def _read(submit: Submit) -> tuple[str, MessageOptions]:
     """
     asked = check_options(submit.options, submit.count)
     try:
-        return str(Target.for_message(submit.target)), asked
+        return message_target(submit.target), asked
     except ValueError as exc:
         raise RemoteProtocolError(str(exc)) from exc
 

@@ -129,11 +129,13 @@ class Connections:
         Raises:
             RemoteProtocolError: It broke a rule.
         """
-        if not connection.is_between_frames:
+        if peer.owes_frame:
             # The frame that is not whole yet began after those that came now.
             self._arm(_FRAME, peer)
-        # Not as it was when it connected: a reload may have changed it.
-        peer.role = self._plan().access.role_of(peer.credentials)
+        access = self._plan().access
+        if peer.access is not access:
+            # Not as it was when it connected: a reload has changed it.
+            peer.access, peer.role = access, access.role_of(peer.credentials)
         refused = peer.refused
         rests = [self._act(connection, peer, verb) for verb in verbs]
         self._pump()
@@ -188,14 +190,15 @@ class Connections:
 
     def data_received(self, connection: Connection, peer: ClientPeer) -> None:
         """Bytes came: whoever owes the rest of a frame has some time for it."""
-        key = (_FRAME, peer.number)
-        if connection.is_between_frames:
-            if key in self._ticker:
-                self._ticker.disarm(key)
-        else:
-            if key not in self._ticker:
-                self._arm(_FRAME, peer)
-            self._fairness.weigh(connection, peer)
+        if connection.session.is_between_frames:
+            if peer.owes_frame:
+                peer.owes_frame = False
+                self._ticker.disarm((_FRAME, peer.number))
+            return
+        if not peer.owes_frame:
+            peer.owes_frame = True
+            self._arm(_FRAME, peer)
+        self._fairness.weigh(connection, peer)
 
     def stalled(self, peer: ClientPeer, *, is_stalled: bool) -> None:
         """A client stopped reading, or reads again."""

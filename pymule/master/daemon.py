@@ -463,8 +463,6 @@ class Master:
         """Do what the router has decided since the last time."""
         self.outflow.run()
         self.signals.flush()
-        # The work leaves before the receipt.
-        self.mules.links.flush_all()
         self.clients.flush_all()
 
     def _welcome(self) -> JsonObject:

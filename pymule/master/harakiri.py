@@ -47,8 +47,10 @@ class Harakiri:
     def watch(self, generation: Generation, link: LinkId) -> None:
         """The mule was given a message or a signal."""
         limit = generation.spec.harakiri_s
+        if limit is None:
+            return
         key = (HARAKIRI, link)
-        if limit is not None and key not in self._ticker:
+        if key not in self._ticker:
             self._ticker.arm(key, time.monotonic() + min(limit, _LOOK_S))
 
     def check(self, generation: Generation, running: Process, now: float) -> None:

@@ -29,7 +29,6 @@ from pymule.sansio.verbs import (
     Call,
     Close,
     Credit,
-    Deliver,
     Handled,
     Hello,
     JsonObject,
@@ -40,6 +39,7 @@ from pymule.sansio.verbs import (
     Return,
     Verb,
     Welcome,
+    deliver_frame,
 )
 
 __all__ = ("Links",)
@@ -135,22 +135,23 @@ class Links:
             running.process.kill_group()
 
     def deliver(self, link: LinkId, run: Run) -> None:
-        """Send what the router has leased to a mule."""
+        """Send what the router has leased to a mule, with the next flush."""
         found = self._running.get(link)
         connection = found[1].connection if found else None
         if found is None or connection is None or connection.is_closed:
             # It died; what it was given comes back with the news of that.
             return
-        deliver = Deliver(
-            run.first_id,
-            run.count,
-            run.lane_index,
-            run.attempts + 1,
-            run.queue.name.encode(),
-            run.options,
-            run.payload,
+        connection.put(
+            deliver_frame(
+                run.first_id,
+                run.count,
+                run.lane_index,
+                run.attempts + 1,
+                run.queue.name.encode(),
+                run.options,
+                run.payload,
+            )
         )
-        connection.send_bytes(deliver.pack())
         self._unflushed[connection] = None
         self._harakiri.watch(found[0], link)
 

@@ -159,6 +159,8 @@ class Outflow:
                 self._held.setdefault(link, deque()).append((self._mark, run))
             else:
                 self._links.deliver(link, run)
+        # The work leaves before anything else is done, so before the receipt, too.
+        self._links.flush_all()
         for (kind, number), at in self._router.take_alarms().items():
             deadline = kind.value, number
             if at is None:

@@ -21,6 +21,7 @@ A *worker* is a client process that registered for signals.
 
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NewType
 
 from pymule.sansio.slots import frozen
@@ -33,6 +34,7 @@ __all__ = (
     "MuleId",
     "Target",
     "TargetKind",
+    "message_target",
 )
 
 MuleId = NewType("MuleId", int)
@@ -159,6 +161,16 @@ class Target:
                 return f"func:{self.name}"
             case _:
                 return str(self.kind.value)
+
+
+@lru_cache(maxsize=1024)
+def message_target(text: str) -> str:
+    """Return the canonical form of where a message goes; kept, as there are few.
+
+    Raises:
+        ValueError: It is not in the grammar, or for signals only.
+    """
+    return str(Target.for_message(text))
 
 
 SHARED: Final = Target(TargetKind.SHARED)

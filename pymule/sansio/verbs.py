@@ -50,6 +50,7 @@ __all__ = (
     "Submit",
     "Verb",
     "Welcome",
+    "deliver_frame",
     "read_json",
     "submit_frame",
     "write_json",
@@ -60,7 +61,9 @@ Range = tuple[int, int, int]
 
 _RANGE: Final = struct.Struct("<QIQ")
 _SUBMIT: Final = struct.Struct("<QQIHH")
+# With the header of the frame before them.
 _LONE_SUBMIT: Final = struct.Struct("<IBBHQQIHH")
+_DELIVER_FRAME: Final = struct.Struct("<IBBHQIHHHH")
 _REFUSE: Final = struct.Struct("<QIH")
 _DELIVER: Final = struct.Struct("<QIHHHH")
 _SUBMIT_BYTES: Final = _SUBMIT.size
@@ -297,22 +300,14 @@ class Deliver:
     payload: bytes
 
     def pack(self) -> bytes:
-        size = _DELIVER.size + len(self.source) + len(self.options) + len(self.payload)
-        return b"".join(
-            (
-                HEADER.pack(size, self.opcode, 0, 0),
-                _DELIVER.pack(
-                    self.first_id,
-                    self.count,
-                    self.lane,
-                    self.attempt,
-                    len(self.source),
-                    len(self.options),
-                ),
-                self.source,
-                self.options,
-                self.payload,
-            )
+        return deliver_frame(
+            self.first_id,
+            self.count,
+            self.lane,
+            self.attempt,
+            self.source,
+            self.options,
+            self.payload,
         )
 
     @classmethod
@@ -331,6 +326,32 @@ class Deliver:
             body[options_at:batch_at],
             body[batch_at:],
         )
+
+
+def deliver_frame(  # noqa: PLR0917  (one caller, on the hot path)
+    first_id: int,
+    count: int,
+    lane: int,
+    attempt: int,
+    source: bytes,
+    options: bytes,
+    payload: bytes,
+) -> bytes:
+    """Return the frame of a DELIVER: what the verb would pack, in half the time."""
+    size = _DELIVER_BYTES + len(source) + len(options) + len(payload)
+    head = _DELIVER_FRAME.pack(
+        size,
+        Opcode.DELIVER,
+        0,
+        0,
+        first_id,
+        count,
+        lane,
+        attempt,
+        len(source),
+        len(options),
+    )
+    return b"".join((head, source, options, payload))
 
 
 @slots

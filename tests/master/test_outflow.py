@@ -37,6 +37,9 @@ class Van:
         for body in run.batch.bodies(run.first, run.count):
             self.brought.append((link, body, run.attempts + 1))
 
+    def flush_all(self) -> None:
+        pass
+
 
 class Notebook:
     """A journal that has written nothing until it is told so."""

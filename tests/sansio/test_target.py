@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymule.sansio.target import SHARED, Target, TargetKind
+from pymule.sansio.target import SHARED, Target, TargetKind, message_target
 
 FARMS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 NUMBERS = st.integers(1, 999_999_999)
@@ -41,7 +41,7 @@ def test_whatever_can_be_read_has_one_spelling(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "mule", "mule0", "mule000"])
 def test_the_first_available_mule_has_several_names(text: str) -> None:
     assert Target.for_message(text) == SHARED
-    assert str(SHARED) == "mule"
+    assert str(SHARED) == message_target(text) == "mule"
 
 
 @pytest.mark.parametrize("text", ["worker", "worker0"])

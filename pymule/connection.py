@@ -28,7 +28,7 @@ class Owner(Protocol):
         """The connection can be used now."""
 
     def data_received(self, connection: "Connection") -> None:
-        """Bytes came, be they a whole frame or not."""
+        """Bytes came that are not whole frames, or the rest of such a frame."""
 
     def verbs_received(self, connection: "Connection", verbs: list[Verb]) -> None:
         """Verbs came, in this order."""
@@ -198,12 +198,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed the session and let the owner act."""
         self.read_at = monotonic()
+        session = self.session
+        was_between = session.is_between_frames
         try:
-            verbs = self.session.receive_data(data)
+            verbs = session.receive_data(data)
         except RemoteProtocolError as exc:
             self.fail(exc)
             return
-        self._owner.data_received(self)
+        if not (was_between and session.is_between_frames):
+            self._owner.data_received(self)
         if verbs:
             self._owner.verbs_received(self, verbs)
 

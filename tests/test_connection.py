@@ -34,7 +34,8 @@ class Ear:
 
     heard: list[Verb] = field(default_factory=list)
     made: list[Connection] = field(default_factory=list)
-    chunks: int = 0
+    reads: int = 0
+    pieces: int = 0
     lost: list[Exception | None] = field(default_factory=list)
 
     def connection_made(self, connection: Connection) -> None:
@@ -42,9 +43,10 @@ class Ear:
 
     def data_received(self, connection: Connection) -> None:
         assert connection is self.made[0]
-        self.chunks += 1
+        self.pieces += 1
 
     def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
+        self.reads += 1
         for verb in verbs:
             self.heard.append(verb)
             if isinstance(verb, Hello):
@@ -126,7 +128,7 @@ async def test_what_is_sent_is_heard(pair: Pair) -> None:
 
 
 async def test_what_is_sent_in_one_turn_goes_out_together(pair: Pair) -> None:
-    chunks = pair.master_ear.chunks
+    reads = pair.master_ear.reads
 
     for number in range(100):
         pair.client.send(Call(number, {}))
@@ -135,7 +137,7 @@ async def test_what_is_sent_in_one_turn_goes_out_together(pair: Pair) -> None:
 
     assert unsent > 100
     assert pair.client.unsent_bytes == 0
-    assert pair.master_ear.chunks == chunks + 1
+    assert pair.master_ear.reads == reads + 1
 
 
 async def test_what_is_sent_before_the_transport_is_there_is_kept() -> None:

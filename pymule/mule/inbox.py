@@ -26,7 +26,7 @@ from copy import copy
 from typing import Final, Protocol
 
 from pymule.errors import RemoteProtocolError
-from pymule.sansio.batch import Batch
+from pymule.sansio.batch import received_bodies
 from pymule.sansio.verbs import Deliver
 from pymule.scoreboard import IN_HAND, Scoreboard, lane_word
 
@@ -42,8 +42,12 @@ _WINDOW_MAX: Final = 16_384
 class Waiter(Protocol):
     """A consumer that waits for a message."""
 
-    def wake(self) -> None:
-        """There is one, unless another was faster."""
+    def wake(self) -> bool:
+        """There is one, unless another was faster.
+
+        Returns:
+            Whether it looks in the next turn of the loop that runs in this thread.
+        """
 
 
 class LoopWaiter:
@@ -54,16 +58,17 @@ class LoopWaiter:
         self._thread = threading.get_ident()
         self.woken: asyncio.Future[None] = self._loop.create_future()
 
-    def wake(self) -> None:
+    def wake(self) -> bool:
         """Resolve the future, in its own loop."""
         if threading.get_ident() == self._thread:
             self._resolve()
-            return
+            return True
         try:
             self._loop.call_soon_threadsafe(self._resolve)
         except RuntimeError:
             # The loop was closed with the consumer in it; nobody waits there.
-            return
+            return False
+        return False
 
     def _resolve(self) -> None:
         if not self.woken.done():
@@ -91,10 +96,11 @@ class ThreadWaiter:
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def wake(self) -> None:
+    def wake(self) -> bool:
         """Let the thread run."""
         self.is_idle = False
         self._lock.release()
+        return False
 
     def give(self, job: Job) -> None:
         """Wake the thread for *job*; under the lock."""
@@ -117,8 +123,7 @@ class Arrival:
     __slots__ = ("attempt", "bodies", "count", "first_id", "options", "source", "start")
 
     def __init__(self, deliver: Deliver, start: int) -> None:
-        batch = Batch.received(deliver.count, deliver.payload)
-        self.bodies = batch.bodies(0, deliver.count)
+        self.bodies = received_bodies(deliver.count, deliver.payload)
         self.count = deliver.count
         self.first_id = deliver.first_id
         self.attempt = deliver.attempt
@@ -280,8 +285,11 @@ class Lane:
 
     # The link's side
 
-    def arrive(self, deliver: Deliver) -> None:
+    def arrive(self, deliver: Deliver) -> int:
         """Take a delivery, and wake as many consumers as it has messages.
+
+        Returns:
+            How many are left by those who look in the next turn of this loop.
 
         Raises:
             RemoteProtocolError: It cannot be read, or goes beyond the limit.
@@ -295,8 +303,10 @@ class Lane:
         self.received += arrival.count
         self.batches.append(arrival)
         self.arrivals.append(arrival)
-        for _ in range(min(arrival.count, len(self.waiters))):
-            self.waiters.popleft().wake()
+        left_count = arrival.count
+        for _ in range(min(left_count, len(self.waiters))):
+            left_count -= self.waiters.popleft().wake()
+        return left_count
 
     def measure(self, now: float) -> None:
         """A consumer asks: learn how long a message takes."""

@@ -43,6 +43,7 @@ LaneKey = bool | str | tuple[str, ...] | None
 """``True`` and ``False``: ``mule_get_msg`` with and without farms; ``None``: any farm;
 a name: that farm; a tuple: these queues, of functions."""
 
+_NANO: Final = 1e-9
 # How long an ack may wait for company, in seconds.
 _FLUSH_S: Final = 0.001
 # How long a message may lie here untouched before it goes back, in seconds. What a lane
@@ -70,6 +71,8 @@ class MuleLink:
         # lane's home loop.
         self.lock = threading.Lock()
         self.lanes: dict[LaneKey, Lane] = {}
+        # The same, by their numbers on the wire.
+        self._numbered: list[Lane] = []
         # The thread of the loop.
         self.thread = threading.get_ident()
         self.is_draining = False
@@ -139,6 +142,7 @@ class MuleLink:
             if lane is None:
                 lane = Lane(len(self.lanes), key, sources, self._board, self._credit)
                 self.lanes[key] = lane
+                self._numbered.append(lane)
                 self._new_lanes.append(lane)
         self.flush_soon()
         if not isinstance(key, tuple):
@@ -242,7 +246,8 @@ class MuleLink:
     def flush(self) -> None:
         """Send what is due of acks and credit; on the link's loop."""
         self._is_flush_due = False
-        self._flushed_at = time.monotonic()
+        now_ns = time.monotonic_ns()
+        self._flushed_at = now_ns * _NANO
         connection = self._connection
         if connection is None or connection.is_closed:
             return
@@ -253,21 +258,21 @@ class MuleLink:
                 self._nacked.clear()
             acks: list[tuple[int, int, int]] = []
             for lane in self._new_lanes:
-                connection.send(OpenLane(lane.index, lane.sources))
+                connection.put(OpenLane(lane.index, lane.sources).pack())
             self._new_lanes.clear()
             for lane in self.lanes.values():
                 acks += lane.new_acks()
                 if not self.is_draining and (limit := lane.new_limit()) is not None:
-                    connection.send(Credit(lane.index, limit))
+                    connection.put(Credit(lane.index, limit).pack())
             is_nacking = bool(self._nacked)
             is_listening = not self.is_draining and self.is_listening()
         if acks:
-            connection.send(Ack(acks))
+            connection.put(Ack(acks).pack())
         if is_listening is not self._is_told:
             self._is_told = is_listening
-            connection.send(Listen(is_listening))
+            connection.put(Listen(is_listening).pack())
         connection.flush()
-        self._board.beat(time.monotonic_ns())
+        self._board.beat(now_ns)
         if is_nacking:
             self.flush_soon()
 
@@ -316,11 +321,18 @@ class MuleLink:
 
     def _arrived(self, deliver: Deliver) -> None:
         with self.lock:
-            lanes = list(self.lanes.values())
-            if deliver.lane >= len(lanes):
+            if deliver.lane >= len(self._numbered):
                 raise RemoteProtocolError(f"lane {deliver.lane} is not open")
-            lane = lanes[deliver.lane]
-            lane.arrive(deliver)
+            lane = self._numbered[deliver.lane]
+            left_count = lane.arrive(deliver)
+        if left_count:
+            self._watch_stalls(lane)
+
+    def left_untaken(self, lane: Lane) -> None:
+        """A consumer does not take what it was woken for, and nobody else waits."""
+        self._on_link(partial(self._watch_stalls, lane))
+
+    def _watch_stalls(self, lane: Lane) -> None:
         if self._stall_timer is None:
             self._stall_marks = {lane: (lane.position, lane.received)}
             self._stall_timer = self.loop.call_later(_STALL_S, self._look_for_stalls)

@@ -198,6 +198,7 @@ class Runtime:
 
     def _stop_waiting(self, lane: Lane, waiter: LoopWaiter | ThreadWaiter) -> None:
         job = None
+        is_left = False
         with self.lock:
             lane.waiting -= 1
             if isinstance(waiter, ThreadWaiter):
@@ -207,9 +208,14 @@ class Runtime:
             # future of a task that is cancelled is done as well.
             if waiter in lane.waiters:
                 lane.waiters.remove(waiter)
-            elif job is None and lane.waiters and lane.untaken:
+            elif job is None and lane.untaken:
                 # It was woken for a message that it does not take.
-                lane.waiters.popleft().wake()
+                if lane.waiters:
+                    lane.waiters.popleft().wake()
+                else:
+                    is_left = True
+        if is_left:
+            self.link.left_untaken(lane)
         if job is not None:
             job.give_back()
         self.link.flush_soon()

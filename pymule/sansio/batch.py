@@ -15,7 +15,14 @@ from typing import Final
 
 from pymule.errors import RemoteProtocolError
 
-__all__ = ("LENGTH_BYTES", "MAX_BATCH_COUNT", "Batch", "pack_bodies", "unpack_bodies")
+__all__ = (
+    "LENGTH_BYTES",
+    "MAX_BATCH_COUNT",
+    "Batch",
+    "pack_bodies",
+    "received_bodies",
+    "unpack_bodies",
+)
 
 LENGTH_BYTES: Final = 4
 MAX_BATCH_COUNT: Final = 65_536
@@ -41,6 +48,20 @@ def unpack_bodies(payload: bytes, count: int) -> list[bytes]:
         bodies.append(payload[start:end])
         start = end
     return bodies
+
+
+def received_bodies(count: int, payload: bytes) -> list[bytes]:
+    """Return the bodies of a batch from a peer, who may be wrong.
+
+    Raises:
+        RemoteProtocolError: Count, lengths and size do not agree.
+    """
+    if count != 1:
+        return unpack_bodies(Batch.received(count, payload).payload, count)
+    # A message alone has its length before it, and nothing after it.
+    if int.from_bytes(payload[:LENGTH_BYTES], "little") != len(payload) - LENGTH_BYTES:
+        Batch.received(count, payload)
+    return [payload[LENGTH_BYTES:]]
 
 
 class Batch:

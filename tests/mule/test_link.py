@@ -237,6 +237,33 @@ async def test_what_a_busy_consumer_does_not_touch_goes_back(stage: Stage) -> No
     assert rest == [b"%d" % number for number in range(1, 100)]
 
 
+async def test_a_message_for_a_task_that_waits_needs_no_watch(stage: Stage) -> None:
+    link = stage.runtime.link
+    asking = asyncio.create_task(mule_get_msg())
+    await stage.all_heard()
+
+    stage.master.submit(b"a")
+    body = await asking
+
+    assert body == b"a"
+    assert link._stall_timer is None
+
+
+async def test_what_a_task_was_woken_for_and_left_goes_back(stage: Stage) -> None:
+    asking = asyncio.create_task(mule_get_msg())
+    await stage.all_heard()
+    lane = stage.runtime.link.lane(ANYTHING)
+
+    ids = stage.master.submit(b"a")
+    while not lane.received:  # noqa: ASYNC110  (turns, and no time, pass)
+        await asyncio.sleep(0)
+    asking.cancel()
+    await wait_until(lambda: stage.master.returned)
+
+    assert asking.cancelled()
+    assert stage.master.returned == ids
+
+
 async def test_what_is_taken_in_time_stays(stage: Stage) -> None:
     stage.master.submit(*[b"x"] * 40)
     await mule_get_msg()

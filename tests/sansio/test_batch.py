@@ -8,6 +8,7 @@ from pymule.sansio.batch import (
     MAX_BATCH_COUNT,
     Batch,
     pack_bodies,
+    received_bodies,
     unpack_bodies,
 )
 
@@ -35,6 +36,7 @@ def test_bodies_come_back_as_they_were_packed(bodies: list[bytes]) -> None:
     batch = Batch.received(len(bodies), payload)
 
     assert unpack_bodies(payload, len(bodies)) == bodies
+    assert received_bodies(len(bodies), payload) == bodies
     assert batch.bodies(0, len(bodies)) == bodies
     assert batch.unsettled == batch.count == len(bodies)
     assert batch.payload is payload
@@ -108,6 +110,8 @@ def test_a_payload_cut_short_or_too_long_is_refused(
     for wrong in (short, long):
         with pytest.raises(RemoteProtocolError, match="batch"):
             Batch.received(len(bodies), wrong)
+        with pytest.raises(RemoteProtocolError, match="batch"):
+            received_bodies(len(bodies), wrong)
 
 
 @given(count=st.integers(1, 5), payload=st.binary())
@@ -120,3 +124,4 @@ def test_random_bytes_are_a_batch_or_the_fault_of_the_peer(
         return
 
     assert pack_bodies(batch.bodies(0, count)) == payload
+    assert pack_bodies(received_bodies(count, payload)) == payload

@@ -27,7 +27,7 @@ from pymule.master.roles import (
 )
 from pymule.sansio.batch import Batch
 from pymule.sansio.functions import is_function
-from pymule.sansio.options import MessageOptions, check_options
+from pymule.sansio.options import PLAIN, MessageOptions, check_options
 from pymule.sansio.router import Answer, Router
 from pymule.sansio.run import SenderId
 from pymule.sansio.session import choose_version
@@ -240,7 +240,26 @@ class Clients:
             self.on_function(target)
         peer.window.check(submit.sequence, target)
         now = time.monotonic()
-        for piece in sender.log.split(submit.sequence, submit.count):
+        due_at = asked.due_at(now, time.time()) if submit.options else None
+        if refusal is None and submit.sequence >= sender.log.end:
+            options = submit.options
+            self._take(peer, submit.sequence, target, batch, options, now, due_at)
+            return
+        for piece, part in self._unanswered(peer, submit, batch):
+            if refusal is not None:
+                self._submitted(peer, piece.sequence, part, target)
+                # Not what was taken before, which is sent again.
+                answer = sender.number, piece.sequence, piece.count, refusal
+                self._router.answer(target, answer)
+                continue
+            options = submit.options
+            self._take(peer, piece.sequence, target, part, options, now, due_at)
+
+    def _unanswered(
+        self, peer: ClientPeer, submit: Submit, batch: Batch
+    ) -> Iterator[tuple[Piece, Batch]]:
+        """Yield what is new of a submit; confirm the rest again."""
+        for piece in peer.sender.log.split(submit.sequence, submit.count):
             if piece.is_pending:
                 continue
             if piece.first_id is not None:
@@ -250,21 +269,23 @@ class Clients:
             if piece.count != batch.count:
                 first = piece.sequence - submit.sequence
                 part = Batch(piece.count, batch.part(first, piece.count))
-            self._submitted(peer, piece, len(part.payload), target)
-            if refusal is not None:
-                # Not what was taken before, which is sent again.
-                answer = sender.number, piece.sequence, piece.count, refusal
-                self._router.answer(target, answer)
-                continue
-            self._router.submit(
-                sender.number,
-                piece.sequence,
-                target,
-                part,
-                submit.options,
-                now,
-                asked.due_at(now, time.time()) if submit.options else None,
-            )
+            yield piece, part
+
+    def _take(  # noqa: PLR0917  (on the hot path)
+        self,
+        peer: ClientPeer,
+        sequence: int,
+        target: str,
+        batch: Batch,
+        options: bytes,
+        now: float,
+        due_at: float | None,
+    ) -> None:
+        """Take messages that were not taken before."""
+        router, number = self._router, peer.sender.number
+        if options or not router.pass_on(number, sequence, target, batch, now):
+            router.submit(number, sequence, target, batch, options, now, due_at)
+        self._submitted(peer, sequence, batch, target)
 
     def _refusal(self, peer: ClientPeer) -> RefusedError | None:
         """Return why nothing new is taken from *peer*, if that is so."""
@@ -319,10 +340,10 @@ class Clients:
         self._confirm(peer, sequence, count, result)
 
     def _submitted(
-        self, peer: ClientPeer, piece: Piece, size: int, target: str
+        self, peer: ClientPeer, sequence: int, batch: Batch, target: str
     ) -> None:
         before = peer.window.bytes
-        peer.window.submitted(piece.sequence, piece.count, size, target)
+        peer.window.submitted(sequence, batch.count, len(batch.payload), target)
         self.waiting_bytes += peer.window.bytes - before
 
     def _answered(self, peer: ClientPeer, sequence: int, count: int) -> None:
@@ -395,7 +416,7 @@ def _read(submit: Submit) -> tuple[str, MessageOptions]:
     Raises:
         RemoteProtocolError: One of them makes no sense.
     """
-    asked = check_options(submit.options, submit.count)
+    asked = check_options(submit.options, submit.count) if submit.options else PLAIN
     try:
         return message_target(submit.target), asked
     except ValueError as exc:

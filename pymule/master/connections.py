@@ -137,7 +137,9 @@ class Connections:
             # Not as it was when it connected: a reload has changed it.
             peer.access, peer.role = access, access.role_of(peer.credentials)
         refused = peer.refused
-        rests = [self._act(connection, peer, verb) for verb in verbs]
+        rests = []
+        for verb in verbs:
+            rests.append(self._act(connection, peer, verb))  # noqa: PERF401  (a comprehension is a call, where most often there is one verb)
         self._pump()
         rest = DEAR if DEAR in rests or peer.refused > refused else 0.0
         if not rest and connection.session.has_more:

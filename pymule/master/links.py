@@ -141,6 +141,7 @@ class Links:
         if found is None or connection is None or connection.is_closed:
             # It died; what it was given comes back with the news of that.
             return
+        batch = run.batch
         connection.put(
             deliver_frame(
                 run.first_id,
@@ -149,7 +150,7 @@ class Links:
                 run.attempts + 1,
                 run.queue.name.encode(),
                 run.options,
-                run.payload,
+                batch.payload if run.count == batch.count else run.payload,
             )
         )
         self._unflushed[connection] = None

@@ -58,6 +58,14 @@ class Intake:
         answers, self._answers = self._answers, []
         return answers
 
+    def passed(self, sender: SenderId, sequence: int, run: Run) -> None:
+        """Messages of *sender* went through their queue to a mule at once."""
+        self._answers.append((sender, sequence, run.count, run.first_id))
+
+    def is_behind(self, sender: SenderId, target: str) -> bool:
+        """Whether answers to *sender* have to wait behind what is being written."""
+        return bool(self._tails) and (sender, target) in self._tails
+
     def submit(self, queue: Queue, parked: Parked) -> None:
         """Take the *parked* messages, or let them wait for room."""
         queue.waiting.append(parked)

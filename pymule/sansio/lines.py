@@ -95,6 +95,18 @@ class Lines:
                     self._join(lane)
         return out
 
+    def first_for(self, queue: Queue, count: int) -> Lane | None:
+        """Return the lane that takes *count* new messages of *queue*, if clear.
+
+        It is if nothing else is to be served, and the first in line takes them all.
+        """
+        if self._hot or not queue.line:
+            return None
+        lane = next(iter(queue.line))
+        if lane.limit - lane.delivered < count or not lane.link.takes_from(queue):
+            return None
+        return lane
+
     def take_late(self) -> list[Run]:
         """Return what was found to have expired; it is in no place any more."""
         late, self._late = self._late, []
@@ -155,7 +167,7 @@ class Lines:
                     self._expiry.watch(rest)
                 if self._is_late(run, now):
                     continue
-            self._lease(lane, run, out)
+            self.lease(lane, run, out)
 
     def _serve_suspects(
         self, queue: Queue, out: list[tuple[LinkId, Run]], now: float
@@ -170,7 +182,7 @@ class Lines:
             run = queue.suspects.popleft()
             if not self._is_late(run, now):
                 lane.link.is_solo = True
-                self._lease(lane, run, out)
+                self.lease(lane, run, out)
 
     def _is_late(self, run: Run, now: float) -> bool:
         """Whether *run* has expired: its alarm did not ring yet."""
@@ -193,7 +205,8 @@ class Lines:
             busy.link.reserved_by = queue
         return None
 
-    def _lease(self, lane: Lane, run: Run, out: list[tuple[LinkId, Run]]) -> None:
+    def lease(self, lane: Lane, run: Run, out: list[tuple[LinkId, Run]]) -> None:
+        """Give *run* to the link of *lane*, which has credit for it."""
         link, queue = lane.link, run.queue
         run.place = Place.LEASED
         if run.expires_at is not None:

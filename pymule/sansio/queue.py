@@ -186,6 +186,33 @@ class Queue:
         self.count += count
         return run
 
+    def pass_through(self, batch: Batch, first_id: int, at: float) -> Run | None:
+        """Take in *batch*, without options, that does not wait here; if that is so.
+
+        It does if something is before it, if there is no room, or if it must be written
+        first.
+        """
+        cost = len(batch.payload) + BATCH_OVERHEAD_BYTES
+        limits = self.limits
+        if (
+            self.ready
+            or self.waiting
+            or self.suspects
+            or self.is_closed
+            or self.is_paused
+            or self.keeping.durability is not Durability.MEMORY
+            or self.count + batch.count > limits.max_messages
+            or self.bytes + cost > limits.max_bytes
+        ):
+            return None
+        run = Run(self, batch, 0, batch.count, first_id)
+        run.at = at
+        batch.cost = cost
+        self.bytes += cost
+        self.count += batch.count
+        self.accepted += batch.count
+        return run
+
     def charge(
         self, batch: Batch, options: bytes, errors: tuple[JsonObject, ...] = ()
     ) -> None:

@@ -86,6 +86,8 @@ class Router:
         self.ledger = Ledger(next_row)
         self.places = Places(self.ledger)
         self._lines = self.places.lines
+        # Leased, and not yet returned by deliveries().
+        self._passed: list[tuple[LinkId, Run]] = []
         self._intake = Intake(self.places, self._take_ids)
 
     def _take_ids(self, count: int) -> int:
@@ -161,6 +163,28 @@ class Router:
             self._intake.refuse(parked, target, self._unknown(target))
             return
         self._intake.submit(queue, parked)
+
+    def pass_on(
+        self, sender: SenderId, sequence: int, target: str, batch: Batch, now: float
+    ) -> bool:
+        """Take *batch*, without options, and lease it at once; tell if that was done.
+
+        It is what :meth:`submit` and then :meth:`deliveries` would come to where a mule
+        waits for it, in a third of the time. Otherwise nothing has changed.
+        """
+        queue = self.queues.get(target)
+        if queue is None or self._intake.is_behind(sender, target):
+            return False
+        lane = self._lines.first_for(queue, batch.count)
+        if lane is None:
+            return False
+        run = queue.pass_through(batch, self.next_id, now)
+        if run is None:
+            return False
+        self.next_id += batch.count
+        self._lines.lease(lane, run, self._passed)
+        self._intake.passed(sender, sequence, run)
+        return True
 
     def sender_gone(self, sender: SenderId) -> None:
         """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
@@ -359,7 +383,8 @@ class Router:
         whose batch has a row must not leave before a journal has written the facts
         that there are now: a crash would forget the attempt.
         """
-        deliveries = self._lines.serve(now)
+        deliveries, self._passed = self._passed, []
+        deliveries += self._lines.serve(now)
         while late := self._lines.take_late():
             for run in late:
                 self.places.expire(run)

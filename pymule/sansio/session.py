@@ -181,29 +181,34 @@ class Session:
         if self.state is SessionState.CLOSED:
             return []
         decoder = self._decoder
-        if data:
-            decoder.feed(data)
         verbs: list[Verb] = []
-        left = self._max_verbs
         try:
-            while (frame := decoder.next_frame()) is not None:
-                opcode, body = frame
-                verbs.append(self._read(opcode, body))
-                left -= 1
-                if opcode is _CALL:
-                    left -= _CALL_COST + len(body) // _JSON_BYTES
-                # As a rule one frame came, and all of it.
-                self.is_between_frames = decoder.is_between_frames
-                if self.is_between_frames or opcode is _CLOSE:
-                    return verbs
-                if left <= 0:
-                    self.has_more = True
-                    return verbs
+            if (frame := decoder.sole_frame(data)) is not None:
+                return [self._read(*frame)]
+            if data:
+                decoder.feed(data)
+            self._read_frames(verbs)
         except RemoteProtocolError:
             self.state = SessionState.CLOSED
             raise
-        self.is_between_frames = decoder.is_between_frames
         return verbs
+
+    def _read_frames(self, verbs: list[Verb]) -> None:
+        """Read what was fed into *verbs*, as many as there may be."""
+        decoder = self._decoder
+        left = self._max_verbs
+        while (frame := decoder.next_frame()) is not None:
+            opcode, body = frame
+            verbs.append(self._read(opcode, body))
+            left -= 1
+            if opcode is _CALL:
+                left -= _CALL_COST + len(body) // _JSON_BYTES
+            if opcode is _CLOSE:
+                break
+            if left <= 0:
+                self.has_more = not decoder.is_between_frames
+                break
+        self.is_between_frames = decoder.is_between_frames
 
     def _read(self, opcode: Opcode, body: bytes) -> Verb:
         if opcode not in self._allowed:

@@ -53,7 +53,7 @@ class SubmissionLog:
         # Taken, and not yet written: how many, by their first sequence.
         self._pending: dict[int, int] = {}
         # No sequence from here on is known.
-        self._end = 0
+        self.end = 0
 
     def __len__(self) -> int:
         return len(self._known) + len(self._pending)
@@ -61,7 +61,7 @@ class SubmissionLog:
     def taken(self, sequence: int, count: int) -> None:
         """Note that the answer for messages comes when they are written."""
         self._pending[sequence] = count
-        self._end = max(self._end, sequence + count)
+        self.end = max(self.end, sequence + count)
 
     def refused(self, sequence: int) -> None:
         """Note that messages from *sequence* on were refused."""
@@ -71,7 +71,7 @@ class SubmissionLog:
         """Note that messages were accepted."""
         self._pending.pop(sequence, None)
         piece = Piece(sequence, count, first_id)
-        self._end = max(self._end, sequence + count)
+        self.end = max(self.end, sequence + count)
         known = self._known
         if len(known) == _MAX_PIECES:
             known.popleft()
@@ -93,7 +93,7 @@ class SubmissionLog:
     def split(self, sequence: int, count: int) -> list[Piece]:
         """Split a submit into pieces that are known and pieces that are not."""
         end = sequence + count
-        if sequence >= self._end:
+        if sequence >= self.end:
             return [Piece(sequence, count, None)]
         pieces = []
         for piece in self._with_pending() if self._pending else self._known:

@@ -45,6 +45,79 @@ def test_an_answer_is_given_once() -> None:
     assert desk.router.take_answers() == []
 
 
+# What a mule waits for passes through its queue at once
+
+
+def pass_on(desk: Desk, *bodies: bytes) -> bool:
+    return desk.router.pass_on(1, 1, "a", Batch.of(bodies), 0.0)
+
+
+def test_what_passes_on_is_as_if_it_was_submitted_and_then_delivered() -> None:
+    desk, other = Desk("a"), Desk("a")
+    for one in (desk, other):
+        one.link(1, "a", credit=3)
+        one.link(2, "a", credit=3)
+
+    is_passed = pass_on(desk, b"x", b"y")
+    answers = desk.router.take_answers()
+
+    assert is_passed
+    assert answers == other.submit("a", b"x", b"y")
+    assert desk.sent() == other.sent() == [(1, [b"x", b"y"])]
+    queue, same = desk.router.queues["a"], other.router.queues["a"]
+    for name in ("count", "bytes", "leased", "accepted"):
+        assert getattr(queue, name) == getattr(same, name)
+    assert desk.submit("a", b"z")[0][3] == other.submit("a", b"z")[0][3] == 3
+    assert desk.sent() == other.sent() == [(2, [b"z"])]
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["unknown", "nobody", "credit", "ready", "full", "bytes", "paused", "closed"],
+)
+def test_nothing_passes_on_where_something_is_in_the_way(what: str) -> None:
+    limits = {"full": Limits(max_messages=1), "bytes": Limits(max_bytes=520)}
+    desk = Desk("b" if what == "unknown" else "a", limits=limits.get(what))
+    if what not in ("unknown", "nobody"):
+        desk.link(1, "a", credit=1 if what == "credit" else 5)
+    if what == "paused":
+        desk.router.queues["a"].is_paused = True
+    if what == "closed":
+        desk.router.queues["a"].is_closed = True
+    if what == "ready":
+        desk.submit("a", b"x")
+    before = desk.router.next_id
+
+    assert not pass_on(desk, b"123456789", b"x")
+    assert desk.router.next_id == before
+
+
+def test_what_must_be_written_first_does_not_pass_on() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    desk.link(1, "a", credit=5)
+
+    assert not pass_on(desk, b"x")
+
+
+def test_what_waits_for_room_is_not_overtaken() -> None:
+    desk = Desk("a", limits=Limits(max_messages=2))
+    desk.link(1, "a", credit=5)
+    desk.submit("a", b"1", b"2", b"3")
+    desk.sent()
+    desk.router.queues["a"].limits = Limits()
+
+    assert not pass_on(desk, b"4")
+
+
+def test_nothing_passes_on_before_the_answers_that_are_being_written() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    desk.link(1, "a", credit=5)
+    desk.submit("a", b"x")
+    desk.open("a", keeping=Keeping())
+
+    assert not pass_on(desk, b"y")
+
+
 def test_an_unknown_target_is_refused_with_the_names_that_exist() -> None:
     desk = Desk("a", "b")
 

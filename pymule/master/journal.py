@@ -27,7 +27,7 @@ from pymule.master.journal_survey import open_whole
 from pymule.master.journal_writer import JournalWriter, Progress
 from pymule.master.logs import log
 from pymule.sansio.body import JsonObject
-from pymule.sansio.record import Fact, Recovered, RowGone
+from pymule.sansio.record import Fact, Gone, Recovered, RowGone
 
 __all__ = ("Journal", "Progress")
 
@@ -35,6 +35,10 @@ _LOGGER: Final = logging.getLogger("pymule.master")
 # The thread waits for the GIL after each statement that takes long, and a loop that is
 # busy gives it up when it must: after 5 ms by default.
 _SWITCH_S: Final = 0.001
+# Nobody waits for what says that messages are done: it waits for company, so long at
+# most, in seconds, and so much. A kill in between is a kill before the ack came.
+_COMPANY_S: Final = 0.005
+_COMPANY_COUNT: Final = 256
 
 T = TypeVar("T")
 
@@ -77,6 +81,9 @@ class Journal:
         self._writer: JournalWriter | None = None
         self._ended = asyncio.Event()
         self._mark = 0
+        # What is said and not yet handed to the thread.
+        self._unsent: list[Fact] = []
+        self._is_sending_due = False
 
     def open(self) -> Recovered:
         """Take the directory, check what is there, and read it; blocks.
@@ -199,11 +206,27 @@ class Journal:
 
     def write(self, facts: Sequence[Fact]) -> int:
         """Have *facts* written, in order; return their mark, which grows."""
+        self._mark += 1
+        self._unsent += facts
+        if len(self._unsent) >= _COMPANY_COUNT or not all(map(_may_wait, facts)):
+            self._send()
+        elif not self._is_sending_due:
+            self._is_sending_due = True
+            if self._loop is None:
+                raise AssertionError("a journal is started before it is written")
+            self._loop.call_later(_COMPANY_S, self._send_rest)
+        return self._mark
+
+    def _send(self) -> None:
         if self._writer is None:
             raise AssertionError("a journal is started before it is written")
-        self._mark += 1
+        facts, self._unsent = self._unsent, []
         self._writer.queue.put((self._mark, facts))
-        return self._mark
+
+    def _send_rest(self) -> None:
+        self._is_sending_due = False
+        if self._unsent:
+            self._send()
 
     def describe(self) -> JsonObject:
         """Return what ``pymule status`` shows; sizes are as of about a second ago."""
@@ -226,6 +249,8 @@ class Journal:
         Do not cancel: the thread would go on.
         """
         if self._writer is not None:
+            if self._unsent:
+                self._send()
             self._writer.queue.put(None)
             await self._ended.wait()
             self._file = None
@@ -238,3 +263,7 @@ class Journal:
         if self._lock is not None:
             self._lock.close()
         self._lock = self._file = None
+
+
+def _may_wait(fact: Fact) -> bool:
+    return isinstance(fact, Gone | RowGone)

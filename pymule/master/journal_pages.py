@@ -7,6 +7,7 @@ steps, each of which takes little of the WAL: else a disk that is full could not
 emptied.
 """
 
+import os
 import sqlite3
 from typing import Final
 
@@ -43,6 +44,7 @@ class Pages:
         self._file = file
         self._lock = lock
         self._free_pages = 0
+        self._paths = (str(file.path), str(lock.path / WAL_NAME))
         self._inodes = self._look()
 
     @property
@@ -151,7 +153,7 @@ class Pages:
             raise OSError("its files were replaced while it was in use")
 
     def _look(self) -> list[tuple[int, int]]:
-        infos = [self._file.path.stat(), (self._lock.path / WAL_NAME).stat()]
+        infos = [os.stat(path) for path in self._paths]  # noqa: PTH116  (at each commit; a Path takes longer than the call)
         self.bytes, self.wal_bytes = (info.st_size for info in infos)
         return [(info.st_dev, info.st_ino) for info in infos]
 

@@ -9,6 +9,8 @@ that is busy lets it wait.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
+from itertools import chain
 from typing import Final, assert_never
 
 from pymule.master.journal_file import JournalFile
@@ -59,9 +61,6 @@ _ROW_BYTES: Final = 512
 # Errors with their tracebacks.
 _LETTER_BYTES: Final = 4096
 
-_DELETE_CHANGES: Final = (
-    "DELETE FROM changes WHERE row IN (SELECT value FROM json_each(?))"
-)
 _DELETE_OLD: Final = (
     "DELETE FROM changes WHERE row = ? AND attempts IS NOT NULL AND first_id >= ?"
     " AND first_id + count <= ?"
@@ -70,8 +69,6 @@ _DELETE_SEEN: Final = (
     "DELETE FROM seen WHERE queue = ? AND at < (SELECT at FROM seen WHERE queue = ?"
     " ORDER BY at DESC LIMIT 1 OFFSET ?)"
 )
-_DELETE_DEAD: Final = "DELETE FROM dead WHERE id IN (SELECT value FROM json_each(?))"
-_DELETE_ROWS: Final = "DELETE FROM rows WHERE row IN (SELECT value FROM json_each(?))"
 
 
 class Turn:
@@ -84,6 +81,8 @@ class Turn:
     def __init__(self, facts: Iterable[Fact]) -> None:
         # May be refused, in order.
         self.rows: list[Stored] = []
+        # Whether nobody waits for all the others to be written.
+        self.is_patient = True
         # Of all the other new rows, those included that are gone already.
         self.highest_row = 0
         self.highest_id = 0
@@ -99,19 +98,26 @@ class Turn:
 
     def _add(self, fact: Fact) -> None:
         match fact:
-            case Stored():
-                if fact.is_kept:
-                    self._kept[fact.row] = fact
-                    self.highest_row = max(self.highest_row, fact.row)
-                    self.highest_id = max(self.highest_id, highest_id_of(fact))
-                else:
-                    self.rows.append(fact)
-            case Changed() | Gone():
-                self._change(fact)
+            case Stored() if not fact.is_kept:
+                self.rows.append(fact)
             case RowGone():
                 self._changes.pop(fact.row, None)
                 if self._kept.pop(fact.row, None) is None:
                     self._gone.append(fact.row)
+            case Gone():
+                self._change(fact)
+            case _:
+                self.is_patient = False
+                self._add_other(fact)
+
+    def _add_other(self, fact: Stored | Changed | Buried | DeadGone | Paused) -> None:
+        match fact:
+            case Stored():
+                self._kept[fact.row] = fact
+                self.highest_row = max(self.highest_row, fact.row)
+                self.highest_id = max(self.highest_id, highest_id_of(fact))
+            case Changed():
+                self._change(fact)
             case Buried():
                 # Taken out first, so that it comes after those that died before.
                 self._letters.pop(fact.letter.id, None)
@@ -176,21 +182,33 @@ class Turn:
             for fact in facts
         ]
         letters = [record_of_letter(one, clock) for one in self._letters.values()]
-        gone = json.dumps(self._gone)
         return [
             *inserts("rows", ROW_COLUMNS, kept),
             *(_delete_old(fact) for fact in self._replaced),
             *inserts("changes", CHANGE_COLUMNS, changes),
-            *_when(self._gone, _DELETE_ROWS, gone),
-            *_when(self._gone, _DELETE_CHANGES, gone),
-            *_when(self._letters_gone, _DELETE_DEAD, json.dumps(self._letters_gone)),
+            *_deletes("rows", "row", self._gone),
+            *_deletes("changes", "row", self._gone),
+            *_deletes("dead", "id", self._letters_gone),
             *inserts("dead", DEAD_COLUMNS, letters),
             *map(_pause, self._paused.items()),
         ]
 
 
-def stores(rows: Sequence[Stored], clock: Clock) -> list[Statement]:
-    """Return what to do for rows that may be refused, and for their message ids."""
+def stores(rows: Sequence[Stored], clock: Clock, seq: Iterator[int]) -> list[Statement]:
+    """Return what to do for rows that may be refused, and for their message ids.
+
+    Args:
+        rows: What was accepted.
+        clock: Of now.
+        seq: Gives numbers that grow.
+    """
+    begun = [
+        record_of_change(
+            Changed(fact.row, fact.first_id, fact.count, 1, 0), next(seq), clock
+        )
+        for fact in rows
+        if fact.is_begun
+    ]
     seen = [
         record_of_seen(
             SeenId(fact.queue, fact.message_id, fact.first_id, fact.accepted_at), clock
@@ -200,6 +218,7 @@ def stores(rows: Sequence[Stored], clock: Clock) -> list[Statement]:
     ]
     return [
         *inserts("rows", ROW_COLUMNS, [record_of_stored(fact, clock) for fact in rows]),
+        *inserts("changes", CHANGE_COLUMNS, begun),
         *inserts("seen", SEEN_COLUMNS, seen),
     ]
 
@@ -226,14 +245,17 @@ def forget_seen(file: JournalFile, until: int, most: int) -> list[Statement]:
 
 def inserts(table: str, columns: str, records: Sequence[Record]) -> Iterator[Statement]:
     """Yield statements that put *records* into *table*, many with each."""
-    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
     for start in range(0, len(records), _RECORDS):
         some = records[start : start + _RECORDS]
-        values = ", ".join([marks] * len(some))
-        yield (
-            f"INSERT OR REPLACE INTO {table} ({columns}) VALUES {values}",  # noqa: S608  (names are ours)
-            tuple(value for record in some for value in record),
-        )
+        sql = _insert_sql(table, columns, len(some))
+        yield sql, tuple(chain.from_iterable(some))
+
+
+@cache
+def _insert_sql(table: str, columns: str, count: int) -> str:
+    marks = f"({', '.join('?' * (columns.count(',') + 1))})"
+    values = ", ".join([marks] * count)
+    return f"INSERT OR REPLACE INTO {table} ({columns}) VALUES {values}"  # noqa: S608  (names are ours)
 
 
 def highest_id_of(fact: Stored) -> int:
@@ -241,9 +263,15 @@ def highest_id_of(fact: Stored) -> int:
     return fact.first_id + fact.count - 1
 
 
-def _when(given: Sequence[object], sql: str, parameter: str) -> Iterator[Statement]:
-    if given:
-        yield sql, (parameter,)
+def _deletes(table: str, column: str, numbers: Sequence[int]) -> Iterator[Statement]:
+    if len(numbers) == 1:
+        # Half the time of the other one.
+        yield f"DELETE FROM {table} WHERE {column} = ?", (numbers[0],)  # noqa: S608  (names are ours)
+    elif numbers:
+        yield (
+            f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))",  # noqa: S608  (names are ours)
+            (json.dumps(numbers),),
+        )
 
 
 def _pause(item: tuple[str, bool]) -> Statement:

@@ -4,7 +4,8 @@
 be refused are committed without an fsync, so that deliveries, which wait for their
 attempt to be written, leave at once. Then all new rows are committed together, with an
 fsync if one of them asks for it: that is the group commit, during whose fsync the next
-group gathers.
+group gathers. What nobody waits for, as that messages are done, goes with the rows: a
+lone message that a mule waits for is one transaction.
 
 When the disk is full, new rows are refused. The other facts are kept and tried again,
 in their order, for which there is a file of 4 MiB to give up; once it can be made
@@ -163,16 +164,18 @@ class JournalWriter:
         """Wait for facts; return all that are there, or none when the wait is over."""
         facts: list[Fact] = []
         size = 0
-        with contextlib.suppress(Empty):
+        try:
             call = self.queue.get(timeout=self._patience())
             while call is not None:
                 self._taken, more = call
                 facts += more
                 size += sum(len(one.payload) for one in more if type(one) is Stored)
-                if size > _TURN_BYTES:
+                if size > _TURN_BYTES or self.queue.empty():
                     return facts
                 call = self.queue.get_nowait()
             self._is_closing = True
+        except Empty:
+            pass
         return facts
 
     def _patience(self) -> float | None:
@@ -191,6 +194,9 @@ class JournalWriter:
             self._waiting += (fact for fact in facts if not _may_refuse(fact))
             turn = Turn(self._waiting)
         clock = Clock.now()
+        is_together = turn.is_patient and not self._waiting
+        if is_together and rows and self._store(rows, turn, clock, now):
+            return
         is_written = self._write_turn(turn, clock, now)
         if is_written:
             self._waiting = []
@@ -201,7 +207,12 @@ class JournalWriter:
             if is_written:
                 self._on_progress(Progress(self._written))
             return
-        self._store(rows, clock, now, is_alone=turn.is_empty)
+        if not is_together:
+            if not turn.is_empty and not self._waiting:
+                self._on_progress(Progress(self._written))
+            if self._store(rows, _NOTHING, clock, now):
+                return
+        self._refuse(rows)
 
     def _write_turn(self, turn: Turn, clock: Clock, now: float) -> bool:
         # A row that came and went leaves nothing to do but to note its number.
@@ -217,26 +228,31 @@ class JournalWriter:
         self.rows += turn.growth
         return True
 
-    def _store(
-        self, rows: list[Stored], clock: Clock, now: float, *, is_alone: bool
-    ) -> None:
-        """Write new rows, which may be refused, and say what became of them."""
+    def _store(self, rows: list[Stored], turn: Turn, clock: Clock, now: float) -> bool:
+        """Write new rows and *turn* together, and say so, if there is room for them."""
         numbers = [fact.row for fact in rows]
         size = room_for(rows)
-        if not is_alone and not self._waiting:
-            self._on_progress(Progress(self._written))
-        if self._may_store(size, now):
-            statements = self._numbers.take(max(map(highest_id_of, rows)), max(numbers))
-            statements += stores(rows, clock)
-            is_synced = any(fact.is_synced for fact in rows)
-            # What goes into a file that was removed is not to be confirmed.
-            self.pages.check()
-            if self._commit(statements, size, is_synced=is_synced):
-                self.rows += len(rows)
-                self._on_progress(Progress(self._written, stored=numbers))
-                return
-        self._refused_size = size
+        if not self._may_store(size, now):
+            return False
+        statements = self._numbers.take(max(map(highest_id_of, rows)), max(numbers))
+        if not turn.is_empty:
+            statements += turn.statements(clock, self._seq)
+        statements += stores(rows, clock, self._seq)
+        is_synced = any(fact.is_synced for fact in rows)
+        # What goes into a file that was removed is not to be confirmed.
+        self.pages.check()
+        if not self._commit(statements, size, is_synced=is_synced):
+            return False
+        self.rows += len(rows) + turn.growth
+        if not self._waiting:
+            self._written = self._taken
+        self._on_progress(Progress(self._written, stored=numbers))
+        return True
+
+    def _refuse(self, rows: list[Stored]) -> None:
+        self._refused_size = room_for(rows)
         self._set_full(is_full=True)
+        numbers = [fact.row for fact in rows]
         self._on_progress(Progress(self._written, refused=numbers, error=self._error))
 
     def _may_store(self, size: int, now: float) -> bool:
@@ -321,6 +337,9 @@ class JournalWriter:
             self._lock.sync()
         self._file.abandon()
         self._on_failed(error)
+
+
+_NOTHING: Final = Turn(())
 
 
 def _may_refuse(fact: Fact) -> bool:

@@ -61,6 +61,7 @@ class Stored:
         is_kept: The messages are in another row already, from which the facts that
             follow take them: there is nobody to refuse this one to.
         message_id: What duplicates are known by, or ``None``.
+        is_begun: A mule waits for it: with this, its first attempt is written.
     """
 
     row: int
@@ -74,6 +75,7 @@ class Stored:
     is_synced: bool = True
     is_kept: bool = False
     message_id: str | None = None
+    is_begun: bool = False
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ def state_dir(tmp_path: Path) -> Path:
     )
     clock = Clock.now()
     file.run(turn.statements(clock, count(1)), is_synced=False)
-    file.run(stores(turn.rows, clock), is_synced=False)
+    file.run(stores(turn.rows, clock, count(1)), is_synced=False)
     file.close()
     lock.close()
     return path

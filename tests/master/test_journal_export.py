@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> JournalFile:
 def write(file: JournalFile, *facts: Fact) -> None:
     turn = Turn(facts)
     file.run(turn.statements(UNIX, count(1)), is_synced=False)
-    file.run(stores(turn.rows, UNIX), is_synced=False)
+    file.run(stores(turn.rows, UNIX, count(1)), is_synced=False)
 
 
 def test_an_empty_journal_is_one_line(file: JournalFile) -> None:

@@ -33,7 +33,7 @@ def made(path: Path, *facts: Fact) -> JournalFile:
     file = JournalFile(path)
     turn = Turn(facts)
     file.run(turn.statements(UNIX, count(1)), is_synced=False)
-    file.run(stores(turn.rows, UNIX), is_synced=False)
+    file.run(stores(turn.rows, UNIX, count(1)), is_synced=False)
     file.run([("UPDATE meta SET next_id = 801, next_row = 3", ())], is_synced=False)
     return file
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def pages(file: JournalFile, lock: JournalLock) -> Pages:
 
 def add(pages: Pages, row: int, size: int = MIB) -> None:
     assert pages.commit(
-        stores([stored(row, size=size)], Clock(0)), size, is_synced=False
+        stores([stored(row, size=size)], Clock(0), count(1)), size, is_synced=False
     )
 
 

@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> JournalFile:
         ]
     )
     file.run(turn.statements(CLOCK, count(1)), is_synced=False)
-    file.run(stores(turn.rows, CLOCK), is_synced=False)
+    file.run(stores(turn.rows, CLOCK, count(1)), is_synced=False)
     return file
 
 

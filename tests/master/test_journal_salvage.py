@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = open_file(lock)
     turn = Turn(facts())
     file.run(turn.statements(CLOCK, count(1)), is_synced=False)
-    file.run(stores(turn.rows, CLOCK), is_synced=False)
+    file.run(stores(turn.rows, CLOCK, count(1)), is_synced=False)
     file.run(
         [("UPDATE meta SET next_id = 20000, next_row = 200, epoch = 9", ())],
         is_synced=False,

@@ -28,7 +28,7 @@ def fill(file: JournalFile) -> None:
     )
     clock = Clock.now()
     file.run(turn.statements(clock, count(1)), is_synced=False)
-    file.run(stores(turn.rows, clock), is_synced=False)
+    file.run(stores(turn.rows, clock, count(1)), is_synced=False)
 
 
 def test_it_counts_by_queue(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the facts of one turn become."""
 
 import sqlite3
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def file(tmp_path: Path) -> JournalFile:
 def write(file: JournalFile, *facts: Fact) -> None:
     turn = Turn(facts)
     file.run(turn.statements(CLOCK, count(1)), is_synced=False)
-    file.run(stores(turn.rows, CLOCK), is_synced=False)
+    file.run(stores(turn.rows, CLOCK, count(1)), is_synced=False)
 
 
 def rows(file: JournalFile, sql: str) -> list[object]:
@@ -50,8 +51,8 @@ def sql_of(*facts: Fact) -> list[str]:
 
 def test_changes_of_a_row_that_is_gone_are_not_written() -> None:
     assert sql_of(Changed(1, 1, 8, 1, 0), Gone(1, 1, 3), RowGone(1)) == [
-        "DELETE FROM rows WHERE row IN",
-        "DELETE FROM changes WHERE row IN",
+        "DELETE FROM rows WHERE row = ?",
+        "DELETE FROM changes WHERE row = ?",
     ]
 
 
@@ -126,6 +127,20 @@ def test_what_replaces_a_change_leaves_those_of_other_messages(
     assert left == ["1+9", "5+1", "3+2", "4+1", "3+1"]
 
 
+def test_a_row_may_come_with_its_first_attempt(file: JournalFile) -> None:
+    begun = replace(stored(1), is_begun=True)
+
+    write(file, begun, stored(2))
+
+    assert rows(file, "SELECT row || ' ' || attempts FROM changes") == ["1 1"]
+
+
+def test_nobody_waits_for_what_is_done() -> None:
+    assert Turn([stored(1), Gone(2, 3, 1), RowGone(2)]).is_patient
+    assert not Turn([Changed(1, 1, 1, 1, 0)]).is_patient
+    assert not Turn([stored(1, is_kept=True)]).is_patient
+
+
 def test_the_last_word_about_a_pause_counts(file: JournalFile) -> None:
     write(file, Paused("a", is_paused=True), Paused("b", is_paused=True))
     write(file, Paused("a", is_paused=False), Paused("b", is_paused=True))
@@ -137,7 +152,7 @@ def test_many_records_are_few_statements(file: JournalFile) -> None:
     facts = [stored(number, size=1000) for number in range(1, 201)]
     turn = Turn(facts)
 
-    statements = stores(turn.rows, CLOCK)
+    statements = stores(turn.rows, CLOCK, count(1))
     file.run(statements, is_synced=False)
 
     assert len(statements) == 4

@@ -129,6 +129,18 @@ def test_a_turn_with_nothing_but_acks_is_told_once(desk: Desk) -> None:
     assert desk.writer.rows == 1
 
 
+def test_what_is_done_is_written_with_the_rows_of_its_turn(desk: Desk) -> None:
+    desk.write(stored(1), stored(2))
+    commits = desk.writer.pages.commits
+    desk.queue(RowGone(1))
+    desk.write(stored(3))
+
+    assert desk.said[1:] == [Progress(3, stored=[3])]
+    assert desk.writer.pages.commits == commits + 1
+    assert desk.rows() == [2, 3]
+    assert desk.writer.rows == 2
+
+
 def test_a_turn_ends_when_it_is_big(desk: Desk) -> None:
     for number in range(1, 5):
         desk.queue(stored(number, size=9 * 1024 * 1024))

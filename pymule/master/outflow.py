@@ -155,8 +155,11 @@ class Outflow:
         if facts and self.journal is not None:
             self._mark = self.journal.write(facts)
         for link, run in deliveries:
-            if run.batch.row or link in self._held:
+            if run.batch.row and not run.is_begun:
                 self._held.setdefault(link, deque()).append((self._mark, run))
+            elif link in self._held:
+                # Nothing but those before it hold it up.
+                self._held[link].append((0, run))
             else:
                 self._links.deliver(link, run)
         # The work leaves before anything else is done, so before the receipt, too.

@@ -52,6 +52,8 @@ class Intake:
         self._tails: dict[tuple[SenderId, str], int] = {}
         # By queue and message_id: the row that is being written.
         self._rows: dict[tuple[str, str], int] = {}
+        # Written, with the attempt that comes now.
+        self._begun: list[Run] = []
 
     def take_answers(self) -> list[Answer]:
         """Return what senders are to be told since the last call, in this order."""
@@ -65,6 +67,11 @@ class Intake:
     def is_behind(self, sender: SenderId, target: str) -> bool:
         """Whether answers to *sender* have to wait behind what is being written."""
         return bool(self._tails) and (sender, target) in self._tails
+
+    def take_begun(self) -> list[Run]:
+        """Return what was stored since the last call as if it was leased already."""
+        begun, self._begun = self._begun, []
+        return begun
 
     def submit(self, queue: Queue, parked: Parked) -> None:
         """Take the *parked* messages, or let them wait for room."""
@@ -141,6 +148,8 @@ class Intake:
             for sender, sequence in storing.senders:
                 self._answers.append((sender, sequence, run.count, run.first_id))
             self._answers += storing.answers_behind
+            if run.begun:
+                self._begun.append(run)
             self._enter(run, storing.due_at)
 
     def not_stored(self, rows: Iterable[int], error: RefusedError) -> list[Queue]:
@@ -220,6 +229,14 @@ class Intake:
             self._confirm(queue.name, parked, count, run.first_id)
             self._enter(run, parked.due_at)
             return
+        if (
+            count == 1
+            and parked.due_at is None
+            and parked.asked.key is None
+            and self._places.lines.has_lane_for(queue)
+        ):
+            # Two commits less for a message that comes alone.
+            run.begun = 1
         queue.storing += count
         run.place = Place.STORING
         row = self._places.ledger.store(

@@ -36,7 +36,10 @@ class Ledger:
         return facts
 
     def store(self, run: Run, *, due_at: float | None, is_synced: bool) -> int:
-        """Give the batch of *run*, which is all of it, a row; return its number."""
+        """Give the batch of *run*, which is all of it, a row; return its number.
+
+        With the row goes that the attempt has begun, if it has.
+        """
         self._enter(run, due_at, is_synced=is_synced, is_kept=False)
         return run.batch.row
 
@@ -62,6 +65,7 @@ class Ledger:
                 is_synced,
                 is_kept,
                 None if is_kept else run.asked.message_id,
+                run.is_begun and not is_kept,
             )
         )
 
@@ -85,6 +89,7 @@ class Ledger:
         """*run* waits again, with this history."""
         row = run.batch.row
         if row:
+            run.begun = 0
             self._facts.append(
                 Changed(
                     row,

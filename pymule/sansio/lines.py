@@ -107,6 +107,18 @@ class Lines:
             return None
         return lane
 
+    def has_lane_for(self, queue: Queue) -> bool:
+        """Whether a new message of *queue* would be delivered at once, as it seems.
+
+        What is being stored comes before it.
+        """
+        return (
+            len(queue.line) > queue.storing
+            and not queue.ready
+            and not queue.suspects
+            and not queue.is_paused
+        )
+
     def take_late(self) -> list[Run]:
         """Return what was found to have expired; it is in no place any more."""
         late, self._late = self._late, []

@@ -43,7 +43,7 @@ from pymule.sansio.options import read_options
 from pymule.sansio.places import Places
 from pymule.sansio.queue import Keeping, Limits, Queue
 from pymule.sansio.record import Fact, SeenId
-from pymule.sansio.run import Hands, Parked, Run, SenderId
+from pymule.sansio.run import Hands, Parked, Place, Run, SenderId
 from pymule.sansio.target import MessageId
 
 __all__ = ("Absent", "Answer", "Losses", "Router")
@@ -380,8 +380,9 @@ class Router:
         """Lease what can be; return it in the order in which to send it.
 
         Each run has its ``lane_index`` set; its attempt is ``run.attempts + 1``. One
-        whose batch has a row must not leave before a journal has written the facts
-        that there are now: a crash would forget the attempt.
+        whose batch has a row, and that is not ``is_begun``, must not leave before a
+        journal has written the facts that there are now: a crash would forget the
+        attempt.
         """
         deliveries, self._passed = self._passed, []
         deliveries += self._lines.serve(now)
@@ -392,8 +393,12 @@ class Router:
                 self.room_made(queue)
             deliveries += self._lines.serve(now)
         for _, run in deliveries:
-            if run.batch.row:
+            if run.batch.row and not run.is_begun:
                 self.ledger.leased(run)
+        for run in self._intake.take_begun():
+            if run.place is not Place.LEASED and run.place is not Place.GONE:
+                # Its mule has something else now.
+                self.ledger.changed(run)
         return deliveries
 
     # Leases

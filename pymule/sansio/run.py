@@ -58,6 +58,7 @@ class Run:
         "at",
         "attempts",
         "batch",
+        "begun",
         "count",
         "crashes",
         "due_at",
@@ -84,6 +85,8 @@ class Run:
         # Attempts and crashes that are over.
         self.attempts = 0
         self.crashes = 0
+        # The attempt that a journal has as begun already, before there is a lease.
+        self.begun = 0
         # What the sender asked for, as it travels and as it was read.
         self.options = b""
         self.asked = PLAIN
@@ -108,6 +111,11 @@ class Run:
     def end_id(self) -> int:
         """The id after the last one."""
         return self.first_id + self.count
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a journal has the attempt that comes next."""
+        return self.begun > self.attempts
 
     @property
     def policy(self) -> DeliveryPolicy:

@@ -114,8 +114,9 @@ async def test_a_message_that_no_journal_keeps_leaves_at_once(yard: Yard) -> Non
 
 
 async def test_a_message_leaves_when_its_attempt_is_written(yard: Yard) -> None:
-    yard.link(1, "kept")
     yard.kept(b"a")
+    yard.link(1, "kept")
+    yard.pump()
 
     held = list(yard.van.brought)
     yard.written()
@@ -125,11 +126,53 @@ async def test_a_message_leaves_when_its_attempt_is_written(yard: Yard) -> None:
     assert [type(fact) for fact in yard.notebook.facts] == [Stored, Changed]
 
 
+async def test_a_message_that_a_mule_waits_for_leaves_when_it_is_stored(
+    yard: Yard,
+) -> None:
+    yard.link(1, "kept")
+    yard.submit("kept", b"a")
+    before = list(yard.van.brought)
+
+    yard.outflow.progressed(Progress(0, stored=[1]))
+
+    assert before == []
+    assert yard.van.brought == [(1, b"a", 1)]
+    (fact,) = cast("list[Stored]", yard.notebook.facts)
+    assert fact.is_begun
+
+
+async def test_a_message_whose_mule_has_another_by_then_has_not_begun(
+    yard: Yard,
+) -> None:
+    yard.link(1, "kept", "brief")
+    yard.submit("kept", b"a")
+    yard.submit("brief", b"b")
+
+    yard.outflow.progressed(Progress(0, stored=[1]))
+
+    assert yard.van.brought == [(1, b"b", 1)]
+    assert yard.notebook.facts[-1] == Changed(1, 1, 1, 0, 0)
+
+
+async def test_it_waits_behind_what_is_held_for_that_mule(yard: Yard) -> None:
+    yard.kept(b"a")
+    yard.link(1, "kept", credit=2)
+    yard.pump()
+    yard.submit("kept", b"b")
+    yard.outflow.progressed(Progress(1, stored=[2]))
+    before = list(yard.van.brought)
+
+    yard.written()
+
+    assert before == []
+    assert yard.van.brought == [(1, b"a", 1), (1, b"b", 1)]
+
+
 async def test_what_comes_behind_it_for_that_mule_waits_and_nothing_else(
     yard: Yard,
 ) -> None:
-    yard.link(1, "kept", "brief", credit=2)
     yard.kept(b"a")
+    yard.link(1, "kept", "brief", credit=2)
     yard.submit("brief", b"b")
     yard.link(2, "brief")
     yard.submit("brief", b"c")
@@ -142,8 +185,9 @@ async def test_what_comes_behind_it_for_that_mule_waits_and_nothing_else(
 
 
 async def test_progress_of_other_facts_releases_nothing(yard: Yard) -> None:
-    yard.link(1, "kept")
     yard.kept(b"a")
+    yard.link(1, "kept")
+    yard.pump()
 
     yard.outflow.progressed(Progress(yard.notebook.mark - 1))
 
@@ -151,8 +195,8 @@ async def test_progress_of_other_facts_releases_nothing(yard: Yard) -> None:
 
 
 async def test_what_is_held_for_a_mule_that_drains_goes_to_another(yard: Yard) -> None:
-    first = yard.link(1, "kept", "brief", credit=2)
     yard.kept(b"a")
+    first = yard.link(1, "kept", "brief", credit=2)
     yard.submit("brief", b"b")
     yard.link(2, "kept", "brief", credit=2)
 
@@ -165,8 +209,9 @@ async def test_what_is_held_for_a_mule_that_drains_goes_to_another(yard: Yard) -
 
 
 async def test_what_is_held_for_a_mule_that_died_goes_to_another(yard: Yard) -> None:
-    first = yard.link(1, "kept")
     yard.kept(b"a")
+    first = yard.link(1, "kept")
+    yard.pump()
     yard.link(2, "kept")
 
     losses = yard.desk.gone(first)

@@ -350,7 +350,7 @@ class Model:
                 Entry(
                     m, m.queue, m.place, m.attempts, m.crashes, m.due_at, m.at,
                     m.expires_at, m.piece, m.row,
-                    m.was_interrupted or m.place is Place.LEASED,
+                    m.was_interrupted or m.place is Place.LEASED or m.is_storing_begun,
                 )
                 for m in self.everything()
                 if m.is_durable
@@ -410,7 +410,9 @@ class Model:
         message.expires_at, message.link = entry.expires_at, None
         message.place, message.row = Place.NOWHERE, entry.row
         message.is_durable, message.was_interrupted = True, entry.was_interrupted
-        message.attempts += entry.place is Place.LEASED
+        # What is being stored is here only if its row is written.
+        is_storing_begun = entry.place is Place.STORING and message.is_begun
+        message.attempts += entry.place is Place.LEASED or is_storing_begun
         queue.held.append(message)
         queue.counts["accepted"] += 1
         if message.attempts and message.asked.key is not None:

@@ -142,14 +142,17 @@ class DurableRouter:
             bodies = unpack_bodies(fact.payload, fact.count)
             for number, body in enumerate(bodies, fact.first_id):
                 message = self.model.bodies[body]
-                message.row = fact.row
+                message.row, message.is_begun = fact.row, fact.is_begun
                 self.model.named(message, number)
 
     def _deliver(
         self, number: LinkId, run: Run, messages: list[Message], mark: int
     ) -> None:
-        if run.batch.row or number in self.outflow:
+        if run.batch.row and not run.is_begun:
             self.outflow.setdefault(number, []).append((mark, messages))
+            return
+        if number in self.outflow:
+            self.outflow[number].append((0, messages))
             return
         for message in messages:
             self.model.sent(message)

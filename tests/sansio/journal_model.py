@@ -133,7 +133,9 @@ class _Replay:
         ids = range(fact.first_id, fact.first_id + fact.count)
         # One that is taken out of its row has no history of its own yet.
         self.stored[fact.row] = fact
-        self.left[fact.row] = {n: _Message(due_at=fact.due_at) for n in ids}
+        self.left[fact.row] = {
+            n: _Message(fact.is_begun, due_at=fact.due_at) for n in ids
+        }
         self.next_id = max(self.next_id, ids.stop)
         self.next_row = max(self.next_row, fact.row + 1)
         if fact.message_id is not None:

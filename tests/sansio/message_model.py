@@ -68,6 +68,8 @@ class Message:
     position: int = 0
     # Whether the mule has it: a journal had to be written first.
     was_sent: bool = False
+    # The journal has its first attempt as begun, with its row.
+    is_begun: bool = False
     # The journal does not know yet how its last attempt ended.
     was_interrupted: bool = False
     # No mule may get it as an earlier attempt.
@@ -75,6 +77,10 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<{self.id} {self.body!r} {self.place.value}>"
+
+    @property
+    def is_storing_begun(self) -> bool:
+        return self.place is Place.STORING and self.is_begun
 
     @property
     def policy(self) -> DeliveryPolicy:

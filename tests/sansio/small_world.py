@@ -368,8 +368,9 @@ class World:
         mark = self.journal.write(facts, None) if facts else self.journal.mark
         for link, run in deliveries:
             mule = next(mule for mule in self.mules if mule.link == link)
+            until = self.journal.written if run.is_begun else mark
             for body in unpack_bodies(run.payload, run.count):
-                mule.coming.append((mark, int(body), run.attempts + 1))
+                mule.coming.append((until, int(body), run.attempts + 1))
         self._arrive()
 
     def _answer(self) -> None:
@@ -445,7 +446,7 @@ class World:
             told = run.errors[-1]["attempt"] if run.errors else 0
             return (
                 run.first_id, run.count, run.place, run.attempts, run.crashes, told,
-                row(run.batch.row), run.batch.unsettled, run.batch.count,
+                row(run.batch.row), run.batch.unsettled, run.batch.count, run.begun,
             )  # fmt: skip
 
         return (
@@ -494,7 +495,8 @@ class World:
 def _fact(fact: Fact, row: Callable[[int], int]) -> Hashable:
     match fact:
         case Stored():
-            return "stored", row(fact.row), fact.first_id, fact.count, fact.is_kept
+            marks = fact.is_kept, fact.is_begun
+            return "stored", row(fact.row), fact.first_id, fact.count, *marks
         case Changed():
             told = len(fact.errors)
             what = fact.attempts, fact.crashes, fact.due_at, told

@@ -4,8 +4,9 @@ import pytest
 
 from pymule.errors import DrainingError, QueueFullError, UnknownTargetError
 from pymule.sansio.link import LinkId
+from pymule.sansio.options import OptionWords
 from pymule.sansio.queue import Keeping, Limits
-from pymule.sansio.record import Durability, Fact, Stored
+from pymule.sansio.record import Changed, Durability, Fact, Stored
 from pymule.sansio.router import Answer
 from tests.sansio.routing import DURABLE, Desk
 
@@ -45,6 +46,58 @@ def test_a_durable_message_is_confirmed_and_delivered_when_it_is_written() -> No
     assert desk.router.take_answers() == [(1, 1, 2, 1)]
     assert (queue.count, queue.storing, queue.accepted) == (2, 0, 2)
     assert desk.sent() == [(1, [b"x", b"y"])]
+
+
+def test_a_lone_message_that_a_mule_waits_for_is_stored_as_begun() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    desk.link(1, "a", credit=9)
+
+    desk.submit("a", b"x")
+    desk.submit("a", b"y")
+    first, second = stored(desk.router.take_facts())
+    desk.router.stored([first.row])
+
+    assert (first.is_begun, second.is_begun) == (True, False)
+    assert desk.sent() == [(1, [b"x"])]
+    assert desk.router.take_facts() == []
+
+
+@pytest.mark.parametrize("words", [{"delay": 1.0}, {"key": "k"}])
+def test_a_message_that_may_have_to_wait_has_not_begun(words: OptionWords) -> None:
+    desk = Desk("a", keeping=DURABLE)
+    desk.link(1, "a", credit=9)
+
+    desk.submit("a", b"x", **words)
+
+    assert not any(fact.is_begun for fact in stored(desk.router.take_facts()))
+
+
+def test_a_message_whose_mule_has_another_meanwhile_has_not_begun() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    desk.open("b", keeping=Keeping())
+    desk.link(1, "a", "b", credit=1)
+    desk.submit("a", b"x")
+    desk.submit("b", b"y")
+    desk.sent()
+    desk.router.take_facts()
+
+    desk.router.stored([1])
+
+    assert desk.sent() == []
+    assert desk.router.take_facts() == [Changed(1, 1, 1, 0, 0)]
+
+
+def test_what_began_and_comes_back_untouched_has_not_begun() -> None:
+    desk = Desk("a", keeping=DURABLE)
+    link = desk.link(1, "a", credit=1)
+    desk.submit("a", b"x")
+    desk.router.stored([1])
+    desk.sent()
+    desk.router.take_facts()
+
+    desk.router.give_back(link, 1, 1)
+
+    assert desk.router.take_facts() == [Changed(1, 1, 1, 0, 0)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pymule.master import journal_pages
 from pymule.master.journal_file import JournalFile
 from pymule.master.journal_lock import JournalLock
 from pymule.master.journal_pages import Pages
@@ -71,6 +72,21 @@ def test_a_big_wal_does_not_wait_for_a_rest(pages: Pages) -> None:
         pages.checkpoint_if_big()
 
     assert sizes(pages)[1] < 36
+
+
+def test_small_synced_commits_go_round_in_a_wal_that_does_not_grow(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_pages, "_SYNCED_COMMITS", 10)
+    grown = []
+    for row in range(1, 40):
+        new = stores([stored(row)], Clock(0), count(1))
+        assert pages.commit(new, 8, is_synced=True)
+        pages.checkpoint_if_big()
+        grown.append(sizes(pages)[1])
+
+    assert grown[:11] == sorted(grown[:11])
+    assert max(grown) == grown[10]
 
 
 def test_a_rest_makes_both_files_small(pages: Pages) -> None:

@@ -24,7 +24,20 @@ Benchmark = Callable[[Options], Answer]
 
 _FOLDER: Final = Path(__file__).parent
 # Most wanted first; those that are not here follow by their names.
-_FIRST: Final = ("throughput", "latency", "durable", "recovery")
+_FIRST: Final = (
+    "throughput",
+    "latency",
+    "calls",
+    "jobs",
+    "web",
+    "loop",
+    "slow",
+    "durable",
+    "recovery",
+    "start",
+    "memory",
+    "depth",
+)
 
 
 def benchmarks() -> dict[str, Benchmark]:

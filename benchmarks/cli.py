@@ -51,7 +51,7 @@ def run(benchmarks: Mapping[str, Benchmark], words: Sequence[str]) -> int:
     print(sentence(around), end="\n\n", flush=True)
     path = asked.json or _default_path(asked, benchmarks)
     kept = path and Run(path, around, is_quick=options.is_quick)
-    is_complete = True
+    is_complete, start = True, time.monotonic()
     for name in dict.fromkeys(names or benchmarks):
         began = time.monotonic()
         found = _ask(name, benchmarks[name], options)
@@ -61,6 +61,7 @@ def run(benchmarks: Mapping[str, Benchmark], words: Sequence[str]) -> int:
         if kept:
             kept.keep(found, took_s)
         is_complete = is_complete and not found.failures
+    print(f"all of it took {time.monotonic() - start:.0f} s")
     if kept:
         print(f"written to {kept.path}")
     return int(not is_complete)

@@ -48,9 +48,9 @@ _SIDES: Final = (
     _Side(zeromq.BLOCKING.NAME, zeromq.share),
 )
 _MESSAGES: Final = {
-    pymule.NAME: 400_000,
-    uwsgi_yielding.NAME: 150_000,
-    zeromq.BLOCKING.NAME: 400_000,
+    pymule.NAME: 300_000,
+    uwsgi_yielding.NAME: 100_000,
+    zeromq.BLOCKING.NAME: 300_000,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from benchmarks import cli
 from benchmarks.floods import Round, flood, rates
-from benchmarks.peers import pymule, queue, uwsgi, uwsgi_yielding, zeromq
+from benchmarks.peers import pymule, queue, uwsgi_yielding, zeromq
 from benchmarks.report import Answer, Plot, Table, over, ratios, span
 from benchmarks.rounds import Options, Outcome, Peer, failures_of, play
 
@@ -29,7 +29,6 @@ _SIZES: Final = {
 """Bytes, and how many messages are about half a second of the fastest."""
 _SHARES: Final[Mapping[Peer, int]] = {
     pymule: 1,
-    uwsgi: 2,
     uwsgi_yielding: 2,
     zeromq.BLOCKING: 1,
     queue: 4,
@@ -62,7 +61,8 @@ def answer(options: Options) -> Answer:
         peers = [
             peer
             for peer in _SHARES
-            if options.wants(peer) and (size <= _UWSGI_MOST or not _is_uwsgi(peer))
+            if options.wants(peer)
+            and (size <= _UWSGI_MOST or peer is not uwsgi_yielding)
         ]
         found[name] = play(peers, rounds, round_of)
     return Answer(
@@ -88,14 +88,10 @@ def answer(options: Options) -> Answer:
     )
 
 
-def _is_uwsgi(peer: Peer) -> bool:
-    return peer in (uwsgi, uwsgi_yielding)
-
-
 def _cell(outcomes: _Outcomes, peer: Peer, text: str) -> str:
     """Return *text*, or why there is no figure of *peer*."""
     if (outcome := outcomes.get(peer.NAME)) is None:
-        return "too large for it" if _is_uwsgi(peer) else "-"
+        return "too large for it" if peer is uwsgi_yielding else "-"
     return text if outcome.failure is None else outcome.failure.partition("\n")[0]
 
 

@@ -34,7 +34,7 @@ def send() -> None:
     for _ in range(number):
         push.send(PAYLOAD)
     note("sent", start=start, at=monotonic(), cpu_s=process_time() - cpu)
-    # Not closed: a receiver that has no room just then loses what the kernel still holds.
+    # Not closed: a receiver without room would lose what the kernel still holds.
     signal.pause()
 
 

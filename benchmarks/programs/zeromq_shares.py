@@ -41,7 +41,7 @@ def send(sender: int) -> None:
     for push in islice(cycle(pushes), _SHAPE.share(int(os.environ[COUNT]), sender)):
         push.send(PAYLOAD)
     note(f"sent-{sender}", start=start)
-    # Not closed: a receiver that has no room just then loses what the kernel still holds.
+    # Not closed: a receiver without room would lose what the kernel still holds.
     signal.pause()
 
 

@@ -56,8 +56,9 @@ def placed(name: str) -> tuple[int, str]:
 
 
 def peer_names() -> list[str]:
-    """Return what tables call the peers."""
-    return [name for module in _peers() for name in _names_of(module)]
+    """Return what tables call the peers, each once; some are in several benchmarks."""
+    names = (name for module in _peers() for name in _names_of(module))
+    return list(dict.fromkeys(names))
 
 
 def peer_versions() -> Mapping[str, str]:

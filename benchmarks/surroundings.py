@@ -33,7 +33,7 @@ def surroundings() -> Surroundings:
         "machine": _machine(),
         "memory_gib": round(psutil.virtual_memory().total / _GIGA),
         "kernel": platform.release(),
-        "file_system": file_system(disk_folder()),
+        "file_system": _file_system(),
         "python": platform.python_version(),
         "versions": {"pymule": VERSION, **_package_versions(), **peer_versions()},
         "commit": _git("rev-parse", "--short", "HEAD") or "unknown",
@@ -68,6 +68,14 @@ def _package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def _file_system() -> str:
+    try:
+        return file_system(disk_folder())
+    except OSError as exc:
+        # Only durable peers need one, and they say so themselves.
+        return str(exc)
 
 
 def _machine() -> str:

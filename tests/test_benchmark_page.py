@@ -146,6 +146,14 @@ def test_peers_say_what_they_run_besides_packages() -> None:
     assert peer_versions()["SQLite"].startswith("3.")
 
 
+def test_a_machine_without_a_disk_has_surroundings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYMULE_BENCH_DISK", "/dev/shm")  # noqa: S108  (nothing is made)
+
+    assert "no disk at /dev/shm" in sentence(surroundings())
+
+
 def test_the_surroundings_of_a_run_fit_a_sentence() -> None:
     said = sentence(surroundings())
 

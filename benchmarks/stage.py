@@ -145,10 +145,14 @@ class Stage:
         return self._processes[name].pid
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of all processes of this round, in steps of 10 ms."""
-        started = [psutil.Process(process.pid) for process in self._processes.values()]
-        children = [child for one in started for child in one.children(recursive=True)]
-        return sum(cpu_seconds(process.pid) for process in (*started, *children))
+        """Return the CPU time of all processes that run now, in steps of 10 ms."""
+        seconds = 0.0
+        for name in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                started = psutil.Process(self.pid_of(name))
+                for one in (started, *started.children(recursive=True)):
+                    seconds += cpu_seconds(one.pid)
+        return seconds
 
     def note(self, name: str, **facts: object) -> None:
         """Leave a note for the processes of this round."""

@@ -26,6 +26,8 @@ async def send(sender: int) -> None:
     start = monotonic()
     await _flood(_SHAPE.share(int(os.environ[COUNT]), sender))
     note(f"sent-{sender}", start=start)
+    # Its CPU is looked at when all has come.
+    await asyncio.Event().wait()
 
 
 async def _flood(number: int) -> None:

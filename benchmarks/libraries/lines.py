@@ -45,10 +45,12 @@ class Line:
     Attributes:
         put: Sends one job.
         put_many: Sends many in one call, where the library has such a call.
+        is_gathered: Whether many at once are faster than one after the other.
     """
 
     put: Callable[[Job], Awaitable[object]]
     put_many: Callable[[Sequence[Job]], Awaitable[object]] | None = None
+    is_gathered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

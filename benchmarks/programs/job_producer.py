@@ -48,7 +48,8 @@ def library(name: str) -> Library:
 
 async def warm_up(line: Line | BlockingLine) -> None:
     """Send the jobs that are not measured, and wait until they are done."""
-    await _one_by_one(line, _jobs(0, WARM_UP_JOBS))
+    way = _one_by_one if isinstance(line, BlockingLine) else _gathered
+    await way(line, _jobs(0, WARM_UP_JOBS))
     await all_done(WARM_UP_JOBS)
 
 
@@ -60,7 +61,7 @@ async def all_done(end: int) -> None:
 
 async def _flood(line: Line | BlockingLine) -> None:
     """Send all jobs in the fastest way of the library, and wait for the last one."""
-    way = _one_by_one if isinstance(line, BlockingLine) else _gathered
+    way = _gathered if isinstance(line, Line) and line.is_gathered else _one_by_one
     if line.put_many is not None:
         way = _in_bulk
     start = monotonic()
@@ -78,6 +79,8 @@ async def _rates(line: Line | BlockingLine, amounts: Note) -> dict[str, float]:
         count = amounts[name]
         assert isinstance(count, int), "made by the benchmark"
         if count and not (way is _in_bulk and line.put_many is None):
+            # Connections are opened, and threads started.
+            await way(line, _jobs(0, min(count, WARM_UP_JOBS)))
             start = monotonic()
             await way(line, _jobs(0, count))
             rates[name] = count / (monotonic() - start)

@@ -82,7 +82,7 @@ AMOUNTS: Final = {
     "arq": Amounts(200, 1_000, 2_000),
     "dramatiq": Amounts(2_000, 2_000, 1_000),
     "huey, Redis": Amounts(4_000, 3_000, 2_000),
-    "huey, SQLite": Amounts(2_000, 1_500, 1_000),
+    "huey, SQLite": Amounts(1_000, 1_000, 1_000),
     "RQ": Amounts(120, 1_000, 1_000, 5_000),
     "Celery": Amounts(1_200, 800, 1_000),
 }

@@ -6,9 +6,10 @@ docs/performance.md.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -28,16 +29,23 @@ _QUICK_MULES: Final = (1, 8)
 _FARMS: Final = (1, 100, 10_000)
 _QUICK_FARMS: Final = (1, 10)
 _MULES_OF_FARMS: Final = 4
-_TURNS: Final = {"one message": 1_000, "a call with 1,000": 100}
-_QUICK_TURNS: Final = {"one message": 50, "a call with 1,000": 5}
+_ONE: Final = "one message"
+_RELAYED: Final = "one message, bare relay to so many"
+_MANY: Final = "calls with 1,000"
+_TURNS: Final = {_ONE: 1_000, _MANY: 128}
+_QUICK_TURNS: Final = {_ONE: 50, _MANY: 8}
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 2
 _WARM_WITHIN_S: Final = 180.0
 _WITHIN_S: Final = 60.0
 _MICRO: Final = 1e6
 _MOST_OVER_LEAST: Final = 1.2
+_QUEUED: Final = "queued messages"
+_IN_FARM: Final = "mules of a farm"
+_FARMED: Final = "farms of 2 of 4 mules"
 _TAKERS: Final = "benchmarks.programs.takers"
 _SENDERS: Final = "benchmarks.programs.turn_takers"
+_RELAY: Final = "benchmarks.programs.fan_relay"
 # A million messages of 128 bytes are more than the default has room for.
 _ROOM: Final = "max_messages = 4_000_000\nmax_bytes = 4_294_967_296\n"
 
@@ -57,19 +65,23 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One daemon with its sender.
+    """What is measured at one size.
 
     Attributes:
         size: How many there are of what grows.
-        text: Of its configuration.
-        role: Of the sender.
-        count: What the sender is told.
+        start: Starts everything but the sender; yields the pid in the middle.
+        sender: Module and words of the sender.
+        count: What all programs are told.
+        turns: How often it takes a turn, by the kind of turn.
+        calls: Calls of each turn with many.
     """
 
     size: int
-    text: str
-    role: str
+    start: Callable[[Stage], AbstractContextManager[int]]
+    sender: tuple[str, ...]
     count: int
+    turns: Mapping[str, int]
+    calls: int = 1
 
 
 Found = dict[str, dict[int, list[Window]]]
@@ -79,13 +91,12 @@ Found = dict[str, dict[int, list[Window]]]
 def answer(options: Options) -> Answer:
     """Measure; ``messages`` is the greatest depth, and then nothing else grows."""
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
-    turns = _QUICK_TURNS if options.is_quick else _TURNS
     found: dict[str, Found] = {}
     failure = None
     try:
         for name, sides in _questions(options).items():
             print(f"  {name}", file=sys.stderr)
-            found[name] = _side_by_side(sides, turns, rounds)
+            found[name] = _side_by_side(sides, rounds)
     except PeerError as exc:
         failure = str(exc)
     data = {
@@ -99,7 +110,10 @@ def answer(options: Options) -> Answer:
             }
             for name, kinds in found.items()
         },
-        "master_us_over_least": {name: _ratios(one) for name, one in found.items()},
+        "master_us_over_least": {
+            name: {kind: _to_least(_costs(kinds, kind)) for kind in kinds}
+            for name, kinds in found.items()
+        },
     }
     return Answer(
         "depth",
@@ -113,108 +127,153 @@ def answer(options: Options) -> Answer:
 
 
 def _questions(options: Options) -> dict[str, list[Side]]:
+    turns = _QUICK_TURNS if options.is_quick else _TURNS
     if options.messages is not None:
-        depths: Sequence[int] = (1, options.messages)
-        mules: Sequence[int] = ()
-        farms: Sequence[int] = ()
-    elif options.is_quick:
-        depths, mules, farms = _QUICK_DEPTHS, _QUICK_MULES, _QUICK_FARMS
-    else:
-        depths, mules, farms = _DEPTHS, _MULES, _FARMS
+        return {_QUEUED: [_above(depth, turns) for depth in (1, options.messages)]}
+    quick = options.is_quick
+    depths, mules, farms = (
+        (_QUICK_DEPTHS, _QUICK_MULES, _QUICK_FARMS)
+        if quick
+        else (_DEPTHS, _MULES, _FARMS)
+    )
     return {
-        name: sides
-        for name, sides in {
-            "queued messages": [_above(depth) for depth in depths],
-            "mules of a farm": [_across(mules=size, farms=1) for size in mules],
-            "farms of 4 mules": [
-                _across(mules=_MULES_OF_FARMS, farms=size) for size in farms
-            ],
-        }.items()
-        if sides
+        _QUEUED: [_above(depth, turns) for depth in depths],
+        _IN_FARM: [
+            *(_in_farm(size, turns) for size in mules),
+            *(_relayed(size, turns) for size in mules),
+        ],
+        _FARMED: [_farmed(size, turns) for size in farms],
     }
 
 
-def _above(depth: int) -> Side:
+def _above(depth: int, turns: Mapping[str, int]) -> Side:
     # With so much credit each holds as much as it takes in a turn, and no more.
     text = "".join(
         f'[[mule]]\nprogram = "{_TAKERS}:{program}"\ncredit = {credit}\n{_ROOM}'
         for program, credit in (("on_call", 1), ("on_call_many", MANY))
     )
-    return Side(depth, text, "above", depth)
+    return Side(depth, partial(_daemon, text=text), (_SENDERS, "above"), depth, turns)
 
 
-def _across(*, mules: int, farms: int) -> Side:
-    size = farms if mules == _MULES_OF_FARMS else mules
+def _in_farm(mules: int, turns: Mapping[str, int]) -> Side:
+    return _across(mules, mules, [range(mules)], turns)
+
+
+def _farmed(farms: int, turns: Mapping[str, int]) -> Side:
+    members = [
+        [(farm + at) % _MULES_OF_FARMS for at in (0, 1)] for farm in range(farms)
+    ]
+    return _across(farms, _MULES_OF_FARMS, members, turns)
+
+
+def _across(
+    size: int, mules: int, farms: Sequence[Sequence[int]], turns: Mapping[str, int]
+) -> Side:
     text = f'[[mule]]\nprogram = "{_TAKERS}:ring"\ncount = {mules}\n'
-    numbers = list(range(1, mules + 1))
-    text += "".join(
-        f'[[farm]]\nname = "farm{farm}"\nmules = {numbers}\n' for farm in range(farms)
-    )
-    return Side(size, text, "across", farms)
+    for number_of, members in enumerate(farms):
+        numbers = [mule + 1 for mule in members]
+        text += f'[[farm]]\nname = "farm{number_of}"\nmules = {numbers}\n'
+    # As many messages, whatever the number of mules.
+    fewer = {**turns, _MANY: max(turns[_MANY] // mules, 1)}
+    sender = (_SENDERS, "across", str(mules))
+    return Side(size, partial(_daemon, text=text), sender, len(farms), fewer, mules)
 
 
-def _side_by_side(
-    sides: Sequence[Side], turns: Mapping[str, int], rounds: int
-) -> Found:
+def _relayed(receivers: int, turns: Mapping[str, int]) -> Side:
+    only = {_RELAYED: turns[_ONE]}
+    start = partial(_relay, receivers=receivers)
+    return Side(receivers, start, (_RELAY, "sender"), receivers, only)
+
+
+@contextmanager
+def _daemon(stage: Stage, *, text: str) -> Iterator[int]:
+    with daemon_with(stage, text) as master:
+        # While it starts many, it has no time for a client.
+        wait_until_ready(stage, within=_WITHIN_S)
+        yield master
+
+
+@contextmanager
+def _relay(stage: Stage, *, receivers: int) -> Iterator[int]:
+    pid = stage.start_python(_RELAY, "relay")
+    stage.wait_for_socket(stage.folder / "middle")
+    for at in range(receivers):
+        stage.start(f"receiver-{at}", sys.executable, "-m", _RELAY, "receiver")
+    stage.wait("connected", within=_WITHIN_S)
+    yield pid
+
+
+def _side_by_side(sides: Sequence[Side], rounds: int) -> Found:
     """Start all sides, then let one after the other take turns, round by round.
 
     A million messages are queued once, not in each round.
     """
-    found: Found = {kind: {side.size: [] for side in sides} for kind in turns}
+    found: Found = {}
+    for side in sides:
+        for kind in side.turns:
+            found.setdefault(kind, {})[side.size] = []
     with ExitStack() as stack:
         running = [(side, *stack.enter_context(_running(side))) for side in sides]
-        asked = 0
         for at in range(rounds):
             print(f"  round {at + 1} of {rounds}", file=sys.stderr)
-            for kind, number_of_turns in turns.items():
+            for kind, sizes in found.items():
                 for side, stage, master in running:
-                    window = _window(stage, master, asked, kind, number_of_turns)
-                    found[kind][side.size].append(window)
-                asked += 1
+                    if kind not in side.turns:
+                        continue
+                    asked = at * len(side.turns) + list(side.turns).index(kind)
+                    window = _window(side, stage, master, asked, kind)
+                    sizes[side.size].append(window)
     return found
 
 
 @contextmanager
 def _running(side: Side) -> Iterator[tuple[Stage, int]]:
-    print(f"  filling: {side.size:,}", file=sys.stderr)
-    with Stage("depth", side.count) as stage, daemon_with(stage, side.text) as master:
-        # While it starts many, it has no time for a client.
-        wait_until_ready(stage, within=_WITHIN_S)
-        stage.start_python(_SENDERS, side.role)
+    print(f"  starting: {side.size:,}", file=sys.stderr)
+    with Stage("depth", side.count) as stage, side.start(stage) as master:
+        stage.start_python(*side.sender)
         stage.wait("warm", within=_WARM_WITHIN_S, step=0.05)
         yield stage, master
 
 
-def _window(stage: Stage, master: int, asked: int, kind: str, turns: int) -> Window:
-    is_many = kind != "one message"
+def _window(side: Side, stage: Stage, master: int, asked: int, kind: str) -> Window:
+    turns, is_many = side.turns[kind], kind == _MANY
     stage.note(f"go-{asked}", turns=turns, is_many=is_many, master=master)
     measured = stage.wait(f"measured-{asked}", within=_WITHIN_S, step=0.05)
-    messages = turns * (MANY if is_many else 1)
+    messages = turns * (side.calls * MANY if is_many else 1)
     return Window(
         us=number(measured, "seconds") / messages * _MICRO,
         master_us=number(measured, "master_cpu_s") / messages * _MICRO,
     )
 
 
-def _ratios(found: Found) -> dict[str, dict[int, list[float]]]:
-    """Return the master's cost at each size over that at the least, round by round."""
-    over = {}
-    for kind, sizes in found.items():
-        costs = {
-            size: [one.master_us for one in windows] for size, windows in sizes.items()
-        }
-        least = min(costs, default=0)
-        over[kind] = {size: ratios(costs[size], costs[least]) for size in costs}
-    return over
+def _costs(found: Found, kind: str) -> dict[int, list[float]]:
+    return {
+        size: [one.master_us for one in windows]
+        for size, windows in found.get(kind, {}).items()
+    }
+
+
+def _to_least(costs: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
+    """Return the cost at each size over that at the least, round by round."""
+    return {size: ratios(costs[size], costs[min(costs)]) for size in costs}
+
+
+def _own(found: Found) -> dict[int, list[float]]:
+    """Return what one message costs the master more than the bare relay."""
+    relayed = _costs(found, _RELAYED)
+    return {
+        size: [ours - bare for ours, bare in zip(costs, relayed[size], strict=True)]
+        for size, costs in _costs(found, _ONE).items()
+    }
 
 
 def _tables(found: Mapping[str, Found], rounds: int) -> Iterator[Table]:
     for name, kinds in found.items():
-        to_least = _ratios(kinds)
         for kind, sizes in kinds.items():
+            to_least = _to_least(_costs(kinds, kind))
             columns = (
                 name,
-                "CPU of the master, us a message",
+                "CPU in the middle, us a message",
                 "spread",
                 "to the least",
                 "wall us",
@@ -223,7 +282,7 @@ def _tables(found: Mapping[str, Found], rounds: int) -> Iterator[Table]:
                 (
                     f"{size:,}",
                     *spread([one.master_us for one in windows], ",.2f"),
-                    span(to_least[kind][size], ".2f"),
+                    span(to_least[size], ".2f"),
                     f"{median(one.us for one in windows):,.2f}",
                 )
                 for size, windows in sizes.items()
@@ -245,10 +304,13 @@ def _plot(name: str, kinds: Found) -> Plot:
 
 def _budgets(found: Mapping[str, Found]) -> Iterator[Budget]:
     for name, kinds in found.items():
-        for kind, to_least in _ratios(kinds).items():
-            most = max(to_least)
-            what = f"cost in the master, {most:,} {name} to 1, {kind}"
-            yield Budget(what, _MOST_OVER_LEAST, tuple(to_least[most]))
+        for kind in (_ONE, _MANY):
+            costs, beyond = _costs(kinds, kind), ""
+            if kind == _ONE and _RELAYED in kinds:
+                costs, beyond = _own(kinds), ", beyond the bare relay's"
+            most = max(costs)
+            what = f"cost in the master, {most:,} {name} to 1, {kind}{beyond}"
+            yield Budget(what, _MOST_OVER_LEAST, tuple(_to_least(costs)[most]))
 
 
 if __name__ == "__main__":

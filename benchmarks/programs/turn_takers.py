@@ -5,6 +5,7 @@ however much is queued, and however many mules or farms there are.
 """
 
 import asyncio
+import itertools
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,13 +18,14 @@ from benchmarks.doorbell import Bell, Doorbell
 from benchmarks.notes import COUNT, PAYLOAD, note, wait_for
 from pymule import farm_msg, farm_msgs, flush, mule_msg, mule_msgs
 
-__all__ = ("MANY", "above", "across")
+__all__ = ("MANY", "above", "across", "serve")
 
 MANY = 1000
 """Messages of a call with many."""
 
 _BATCH = [PAYLOAD] * MANY
-_WARM_UP_TURNS = 20
+_WARM_UP_TURNS = 100
+_WARM_UP_TURNS_WITH_MANY = 3
 # More than are ever taken, so that all that is taken came alone. It takes long to queue
 # a million like that.
 _APART = 100_000
@@ -60,12 +62,14 @@ async def above() -> None:
         call_many.ring()
         await many_taken.heard()
 
-    await _serve(one, many)
+    await serve(one, many)
 
 
 async def across() -> None:
     """Send to so many farms in turn, whose mules take what comes."""
     farms = int(os.environ[COUNT])
+    # As many calls at once as there are mules, so that there is one for each.
+    mules = int(sys.argv[2])
     taken = Doorbell("taken")
 
     async def one(number: int) -> None:
@@ -73,32 +77,37 @@ async def across() -> None:
         await taken.heard()
 
     async def many(number: int) -> None:
-        await farm_msgs(f"farm{number % farms}", _BATCH)
-        await taken.heard(MANY)
+        first = number * mules
+        await asyncio.gather(
+            *(
+                farm_msgs(f"farm{at % farms}", _BATCH)
+                for at in range(first, first + mules)
+            )
+        )
+        await taken.heard(mules * MANY)
 
-    await _serve(one, many)
+    await serve(one, many)
 
 
-async def _serve(one: Turn, many: Turn) -> None:
-    """Take turns as often as the benchmark asks for it."""
+async def serve(one: Turn, many: Turn | None = None) -> None:
+    """Take turns of one message, or of many, as often as the benchmark asks for it."""
     for number in range(_WARM_UP_TURNS):
         await one(number)
-        await many(number)
+    for number in range(_WARM_UP_TURNS_WITH_MANY if many else 0):
+        await (many or one)(number)
     note("warm")
-    at = 0
-    while True:
+    for at in itertools.count():
         # Rarely looked at: others are measured meanwhile.
         go = await asyncio.to_thread(
             wait_for, f"go-{at}", within=_PATIENCE_S, step=0.05
         )
         turns, master = int(str(go["turns"])), int(str(go["master"]))
-        turn = many if go["is_many"] else one
+        turn = many if many and go["is_many"] else one
         before, start = cpu_s(master), monotonic()
         for number in range(turns):
             await turn(number)
         seconds = monotonic() - start
         note(f"measured-{at}", seconds=seconds, master_cpu_s=cpu_s(master) - before)
-        at += 1
 
 
 if __name__ == "__main__":

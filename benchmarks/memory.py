@@ -43,6 +43,7 @@ _HEAVY_BARE: Final = "bare process, heavy"
 _FIELDS: Final = {"Rss": "rss", "Pss": "pss", "Private_Dirty": "own"}
 _SPAWNED: Final = "mule, spawn"
 _FORKED: Final = "mule, forkserver"
+_SERVER: Final = ": its server"
 _MOST_MASTER: Final = 45
 _MOST_MULE: Final = 6
 
@@ -145,7 +146,7 @@ def _mules(method: str, module: str, count: int, name: str) -> dict[str, Weight]
         # The forkserver, and whoever else there is.
         family = psutil.Process(master).children(recursive=True)
         others = [child.pid for child in family if child.pid not in pids]
-        return found | {f"{name}: its server": weight_of(pid) for pid in others}
+        return found | {f"{name}{_SERVER}": weight_of(pid) for pid in others}
 
 
 def _settled(stage: Stage, count: int) -> list[int]:
@@ -168,7 +169,7 @@ def _over(weights: Weights) -> dict[str, dict[str, list[float]]]:
     over = {}
     for name, found in weights.items():
         bare = weights.get(_HEAVY_BARE if "heavy" in name else _BARE, [])
-        if not name.startswith("mule") or name.endswith("server") or not bare:
+        if not name.startswith("mule") or name.endswith(_SERVER) or not bare:
             continue
         both = list(zip(found, bare, strict=False))
         over[name] = {

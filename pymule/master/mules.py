@@ -17,8 +17,8 @@ from pymule.master.links import Links
 from pymule.master.logs import log
 from pymule.master.processes import Processes
 from pymule.master.signals import Signals
-from pymule.master.starts import STARTS, Starts
 from pymule.master.ticker import Deadline, Ticker
+from pymule.master.turns import Turns
 from pymule.sansio.failure import failure
 from pymule.sansio.link import Link, LinkId
 from pymule.sansio.router import Router
@@ -48,6 +48,12 @@ __all__ = ("Mules",)
 _LOGGER: Final = logging.getLogger("pymule.master")
 
 _LIFE: Final = "life"
+_STARTS: Final = "starts"
+_ENDS: Final = "ends"
+# How long a mule that starts, or ends, may hold up others, in seconds.
+_FRESH_START_S: Final = 2.0
+_FRESH_END_S: Final = 0.25
+_ENDING: Final = (MuleState.DRAINING, MuleState.STOPPING)
 # Kills of mules that were asked to stop: then the stop was not clean.
 _UNCLEAN: Final = ("stop timeout", "stopped at once")
 # From SIGTERM to SIGKILL, at most, in seconds.
@@ -107,7 +113,8 @@ class Mules:
             on_ready=self._ready,
             on_drained=self._drained,
         )
-        self._starts = Starts(ticker, self._begin)
+        self._starts = Turns(_STARTS, _FRESH_START_S, ticker, self._begin)
+        self._ends = Turns(_ENDS, _FRESH_END_S, ticker, self._end)
         self._numbers = itertools.count(1)
         self._generations: dict[int, Generation] = {}
         # Counts the reloads: a later one brings newer code.
@@ -172,15 +179,17 @@ class Mules:
     def due(self, kind: str, number: int) -> None:
         """A deadline of a mule, its link or a message has come."""
         now = time.monotonic()
-        if kind == STARTS:
+        if kind == _STARTS:
             self._starts.look()
+        elif kind == _ENDS:
+            self._ends.look()
         elif kind != _LIFE:
             self.links.due(kind, number, now)
         elif generation := self._generations.get(number):
             if generation.state is MuleState.BACKOFF:
                 self._starts.ask(generation)
-                return
-            self._apply(generation, generation.life.deadline_passed(now))
+            elif generation not in self._ends:
+                self._apply(generation, generation.life.deadline_passed(now))
 
     def _apply(self, generation: Generation, effects: tuple[Effect, ...]) -> None:
         """Turn the decisions of a life into acts."""
@@ -212,7 +221,14 @@ class Mules:
         if generation.state is MuleState.DOWN:
             self._ticker.disarm(key)
             self._ended(generation)
-        self._starts.follow(generation)
+        self._leave_lines(generation)
+
+    def _leave_lines(self, generation: Generation) -> None:
+        """What it has begun in its turn, or waits for, may be over."""
+        if generation.state is not MuleState.STARTING:
+            self._starts.leave(generation)
+        if generation.state not in _ENDING:
+            self._ends.leave(generation)
 
     def _ended(self, generation: Generation) -> None:
         generation.note_ended()
@@ -260,11 +276,23 @@ class Mules:
             raise AssertionError("only a mule that runs is drained")
         self._router.drain_link(running.link)
         self._signals.mule_drains(running.link)
-        if running.connection is not None and not running.connection.is_closed:
-            running.connection.send(DrainVerb())
         if self.links.is_idle(running.link):
-            # In a turn of its own: the life is in the middle of a decision.
-            self._loop.call_soon(self._drained, generation, running)
+            # Its end costs the processor, and that is all that it costs.
+            self._ends.ask(generation)
+        else:
+            _tell_to_drain(running)
+
+    def _end(self, generation: Generation) -> None:
+        """It is the turn to end of a mule that has nothing in hand."""
+        running = generation.current
+        if running is None:
+            raise AssertionError("only a mule that runs is told to end")
+        # What it waited is not of its time to finish.
+        at = time.monotonic() + generation.spec.stop_timeout_s
+        self._ticker.arm((_LIFE, generation.number), at)
+        _tell_to_drain(running)
+        # In a turn of its own: the life is in the middle of a decision.
+        self._loop.call_soon(self._drained, generation, running)
 
     def _drained(self, generation: Generation, running: Process) -> None:
         if generation.current is running and generation.state is MuleState.DRAINING:
@@ -387,6 +415,11 @@ class Mules:
     def reap(self) -> None:
         """Reap processes that mules have left behind."""
         self._processes.reap()
+
+
+def _tell_to_drain(running: Process) -> None:
+    if running.connection is not None and not running.connection.is_closed:
+        running.connection.send(DrainVerb())
 
 
 def _exit_of(returncode: int) -> Exit:

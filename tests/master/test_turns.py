@@ -2,11 +2,12 @@ import os
 
 import pytest
 
-from pymule.master.starts import Starts
+from pymule.master.turns import Turns
 from pymule.sansio.target import MuleId
 from tests.master.harness import Yard, a_plan, a_spec, until
 
 WORDLESS = "rest()"
+WORDY = "be_ready(); rest()"
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ async def test_those_that_died_together_start_again_a_few_at_a_time(
 ) -> None:
     specs = [a_spec(number) for number in range(1, 7)]
     master = await yard.open_ready(a_plan(*specs))
-    starts: Starts = master.mules._starts
+    starts: Turns = master.mules._starts
     pids = [yard.pid(number) for number in range(1, 7)]
 
     for pid in pids:
@@ -63,3 +64,54 @@ async def test_those_that_died_together_start_again_a_few_at_a_time(
     await until(lambda: not set(pids) & {yard.pid(n) for n in range(1, 7)})
     await until(lambda: set(yard.states().values()) == {"up"})
     assert not len(starts)
+
+
+async def test_those_with_nothing_in_hand_end_a_few_at_a_time(yard: Yard) -> None:
+    # They stay, whatever they are told.
+    program = """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    be_ready()
+    while True:
+        heard.clear()
+        hear(Drain)
+    """
+    specs = [a_spec(number, program) for number in range(1, 7)]
+    master = await yard.open_ready(a_plan(*specs))
+    ends: Turns = master.mules._ends
+
+    for generation in list(master.mules):
+        master.mules.stop(generation)
+
+    assert len(ends) == 2
+    assert list(yard.states().values()) == ["draining"] * 6
+    await until(lambda: not len(ends))
+    await until(lambda: set(yard.states().values()) == {"stopping"})
+
+
+async def test_one_that_waits_for_its_turn_to_end_can_be_killed(yard: Yard) -> None:
+    specs = [a_spec(number) for number in range(1, 7)]
+    master = await yard.open_ready(a_plan(*specs))
+    generations = list(master.mules)
+    for generation in generations:
+        master.mules.stop(generation)
+
+    master.mules.kill(generations[5])
+
+    await until(lambda: set(yard.states().values()) == {"down"})
+    assert generations[5].life.restarts == 0
+
+
+async def test_one_that_dies_while_it_waits_for_its_turn_to_end_stays_down(
+    yard: Yard,
+) -> None:
+    specs = [a_spec(number, WORDY) for number in range(1, 7)]
+    master = await yard.open_ready(a_plan(*specs))
+    pid = yard.pid(6)
+    assert pid is not None
+    for generation in list(master.mules):
+        master.mules.stop(generation)
+
+    os.kill(pid, 9)
+
+    await until(lambda: set(yard.states().values()) == {"down"})
+    assert all(g.life.restarts == 0 for g in master.generations())

@@ -3,11 +3,13 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pymule.sansio.starts import FRESH_S, StartLine
+from pymule.sansio.turns import TurnLine
+
+FRESH_S = 2.0
 
 
-def asked(keys: Iterable[str], limit: int = 2) -> StartLine[str]:
-    line: StartLine[str] = StartLine(limit)
+def asked(keys: Iterable[str], limit: int = 2) -> TurnLine[str]:
+    line: TurnLine[str] = TurnLine(limit, FRESH_S)
     for key in keys:
         line.ask(key)
     return line
@@ -76,7 +78,7 @@ def test_who_asks_again_stands_at_the_end() -> None:
 def test_all_start_in_their_order_and_few_at_a_time(
     limit: int, acts: list[tuple[str, int]]
 ) -> None:
-    line: StartLine[int] = StartLine(limit)
+    line: TurnLine[int] = TurnLine(limit, FRESH_S)
     now = 0.0
     waiting: list[int] = []
     begun: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""Lets the mules start, a few at a time."""
+"""Lets mules start, or end, a few at a time."""
 
 import os
 import time
@@ -7,31 +7,35 @@ from typing import Final
 
 from pymule.master.generation import Generation
 from pymule.master.ticker import Deadline, Ticker
-from pymule.sansio.starts import StartLine
-from pymule.sansio.supervision import MuleState
+from pymule.sansio.turns import TurnLine
 
-__all__ = ("STARTS", "Starts")
+__all__ = ("Turns",)
 
-STARTS: Final = "starts"
-_KEY: Final[Deadline] = (STARTS, 0)
 # For each processor that the master may use, and at least.
 _PER_CPU: Final = 2
 _AT_LEAST: Final = 4
 
 
-class Starts:
-    """The line of those that want to start.
+class Turns:
+    """The line of those that want to begin something.
 
     Args:
-        ticker: Wakes it while some wait.
+        kind: Of the deadline at which :meth:`look` is to be called.
+        fresh_s: How long one may hold up others, in seconds.
+        ticker: Has that deadline, while some wait.
         begin: Called with each whose turn has come.
     """
 
     def __init__(
-        self, ticker: Ticker[Deadline], begin: Callable[[Generation], None]
+        self,
+        kind: str,
+        fresh_s: float,
+        ticker: Ticker[Deadline],
+        begin: Callable[[Generation], None],
     ) -> None:
         limit = max(_AT_LEAST, _PER_CPU * len(os.sched_getaffinity(0)))
-        self._line: StartLine[Generation] = StartLine(limit)
+        self._line: TurnLine[Generation] = TurnLine(limit, fresh_s)
+        self._deadline: Deadline = (kind, 0)
         self._ticker = ticker
         self._begin = begin
 
@@ -47,12 +51,11 @@ class Starts:
         self._line.ask(generation)
         self.look()
 
-    def follow(self, generation: Generation) -> None:
-        """Its state may be another: if it does not start, others have their turn."""
-        if generation.state is not MuleState.STARTING:
-            self._line.leave(generation)
-            if self._line:
-                self.look()
+    def leave(self, generation: Generation) -> None:
+        """Its turn is over, or not wanted any more: others may have theirs."""
+        self._line.leave(generation)
+        if self._line:
+            self.look()
 
     def look(self) -> None:
         """Begin what may begin."""
@@ -60,6 +63,6 @@ class Starts:
             self._begin(generation)
         at = self._line.next_due()
         if at is not None:
-            self._ticker.arm(_KEY, at)
-        elif _KEY in self._ticker:
-            self._ticker.disarm(_KEY)
+            self._ticker.arm(self._deadline, at)
+        elif self._deadline in self._ticker:
+            self._ticker.disarm(self._deadline)

@@ -26,7 +26,7 @@ from copy import copy
 from typing import Final, Protocol
 
 from pymule.errors import RemoteProtocolError
-from pymule.sansio.batch import received_bodies
+from pymule.sansio.batch import LENGTH_BYTES, received_bodies
 from pymule.sansio.verbs import Deliver
 from pymule.scoreboard import IN_HAND, Scoreboard, lane_word
 
@@ -61,7 +61,8 @@ class LoopWaiter:
     def wake(self) -> bool:
         """Resolve the future, in its own loop."""
         if threading.get_ident() == self._thread:
-            self._resolve()
+            if not self.woken.done():
+                self.woken.set_result(None)
             return True
         try:
             self._loop.call_soon_threadsafe(self._resolve)
@@ -123,8 +124,13 @@ class Arrival:
     __slots__ = ("attempt", "bodies", "count", "first_id", "options", "source", "start")
 
     def __init__(self, deliver: Deliver, start: int) -> None:
-        self.bodies = received_bodies(deliver.count, deliver.payload)
-        self.count = deliver.count
+        count, payload = deliver.count, deliver.payload
+        size = len(payload) - LENGTH_BYTES
+        if count == 1 and int.from_bytes(payload[:LENGTH_BYTES], "little") == size:
+            self.bodies = [payload[LENGTH_BYTES:]]
+        else:
+            self.bodies = received_bodies(count, payload)
+        self.count = count
         self.first_id = deliver.first_id
         self.attempt = deliver.attempt
         self.source = deliver.source
@@ -207,7 +213,7 @@ class Lane:
         self.walk: Iterator[bytes] = iter(())
         self.guarded: Iterator[bytes] = iter(())
         # The slot word of the next message to take.
-        self.word = lane_word(index, 0)
+        self.word = self._first_word = lane_word(index, 0)
         self.batches: deque[Arrival] = deque()
         # Those of which not every message is acknowledged.
         self.arrivals: deque[Arrival] = deque()
@@ -250,13 +256,14 @@ class Lane:
         """Take the next message into *hand*, if there is one; under the lock."""
         while True:
             for body in self.guarded if self.home is None else self.walk:
-                self.board.take(hand.slot, self.word)
-                self.word += _TAKE_NEXT
+                word = self.word
+                self.board.take(hand.slot, word)
+                self.word = word + _TAKE_NEXT
                 return body
             if not self.batches:
                 return None
             arrival = self.batches.popleft()
-            self.word = lane_word(self.index, arrival.start)
+            self.word = self._first_word + _TAKE_NEXT * arrival.start
             bodies, arrival.bodies = iter(arrival.bodies), []
             if self.home is None:
                 self.guarded = bodies
@@ -324,7 +331,7 @@ class Lane:
 
     def mark(self, now: float) -> None:
         """A consumer starts to work, after a wait or at once."""
-        self._mark, self._mark_s = self.position, now
+        self._mark, self._mark_s = ((self.word & _POSITION_MASK) >> 1) - 1, now
 
     @property
     def is_fixed(self) -> bool:

@@ -56,12 +56,7 @@ def received_bodies(count: int, payload: bytes) -> list[bytes]:
     Raises:
         RemoteProtocolError: Count, lengths and size do not agree.
     """
-    if count != 1:
-        return unpack_bodies(Batch.received(count, payload).payload, count)
-    # A message alone has its length before it, and nothing after it.
-    if int.from_bytes(payload[:LENGTH_BYTES], "little") != len(payload) - LENGTH_BYTES:
-        Batch.received(count, payload)
-    return [payload[LENGTH_BYTES:]]
+    return unpack_bodies(Batch.received(count, payload).payload, count)
 
 
 class Batch:

@@ -108,22 +108,6 @@ class FrameDecoder:
         else:
             self._data, self._offset = data, 0
 
-    def sole_frame(self, data: bytes) -> Frame | None:
-        """Return the frame that *data* is, if it is one and nothing is buffered.
-
-        As a rule that is so. Otherwise nothing is kept, also of what is no frame.
-        """
-        size = len(data) - _HEADER_BYTES
-        if size < 0 or self._data or self._partial:
-            return None
-        told, number, flags, reserved = _read_header(data)
-        opcode = OPCODES.get(number)
-        if told != size or opcode is None or flags or reserved:
-            return None
-        if size > self.max_frame_bytes:
-            return None
-        return opcode, data[_HEADER_BYTES:]
-
     def next_frame(self) -> Frame | None:
         """Return the next whole frame, or ``None`` until more bytes come.
 

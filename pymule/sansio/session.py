@@ -18,11 +18,17 @@ any          a broken rule           CLOSED
 
 import struct
 import sys
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
 from pymule.errors import ConnectionLostError, LocalProtocolError, RemoteProtocolError
-from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES, FrameDecoder, Opcode
+from pymule.sansio.frame import (
+    DEFAULT_MAX_FRAME_BYTES,
+    HEADER,
+    FrameDecoder,
+    Opcode,
+)
 from pymule.sansio.verbs import VERBS, Close, JsonObject, Verb
 
 __all__ = ("PROTOCOL_VERSIONS", "Role", "Session", "SessionState", "choose_version")
@@ -44,6 +50,11 @@ _JSON_BYTES: Final = 256
 _CALL: Final = Opcode.CALL
 _CLOSE: Final = Opcode.CLOSE
 _SUBMIT: Final = Opcode.SUBMIT
+
+# Verbs of every day, read in the same way at any time of the conversation.
+_PLAIN: Final = frozenset(
+    {Opcode.SUBMIT, Opcode.CONFIRM, Opcode.DELIVER, Opcode.ACK, Opcode.CREDIT}
+)
 
 # A reason may quote the peer at length; so CLOSE fits in any limit, even before HELLO.
 _REASON_CHARS: Final = 1_000
@@ -151,6 +162,8 @@ class Session:
         self._decoder = FrameDecoder(min(max_frame_bytes, _OPENING_MAX_BYTES))
         opening = Opcode.HELLO if role is Role.MASTER else Opcode.WELCOME
         self._allowed: frozenset[Opcode] = frozenset({opening, Opcode.CLOSE})
+        # How verbs are read that need no more than that.
+        self._plain: dict[int, Callable[[bytes], Verb]] = {}
         # What this side may say. The master has no first word.
         self._sayable: frozenset[Opcode] = (
             frozenset({Opcode.CLOSE})
@@ -180,13 +193,28 @@ class Session:
         self.has_more = False
         if self.state is SessionState.CLOSED:
             return []
-        decoder = self._decoder
+        size = len(data) - HEADER.size
+        if size >= 0 and self.is_between_frames:
+            # As a rule one frame came, whole, of a verb of every day: no buffer.
+            told, number, flags, reserved = HEADER.unpack_from(data)
+            unpack = self._plain.get(number)
+            if (
+                unpack is not None
+                and told == size <= self._max_frame_bytes
+                and not (flags or reserved)
+            ):
+                try:
+                    return [unpack(data[HEADER.size :])]
+                except (struct.error, RemoteProtocolError):
+                    # The long way tells what is wrong.
+                    pass
+        return self._receive_frames(data)
+
+    def _receive_frames(self, data: bytes) -> list[Verb]:
         verbs: list[Verb] = []
         try:
-            if (frame := decoder.sole_frame(data)) is not None:
-                return [self._read(*frame)]
             if data:
-                decoder.feed(data)
+                self._decoder.feed(data)
             self._read_frames(verbs)
         except RemoteProtocolError:
             self.state = SessionState.CLOSED
@@ -244,6 +272,7 @@ class Session:
         if self.role is Role.MASTER:
             self._sayable |= {Opcode.WELCOME}
         self._decoder.max_frame_bytes = self._max_frame_bytes
+        self._plain = {opcode.value: VERBS[opcode] for opcode in _PLAIN & self._allowed}
 
     def receive_eof(self) -> None:
         """The stream ended.

@@ -193,11 +193,15 @@ class Submit:
         batch_at = options_at + options
         if batch_at > len(body):
             check_end(cls.opcode, body, batch_at)
+        try:
+            to = body[_SUBMIT_BYTES:options_at].decode()
+        except UnicodeDecodeError:
+            to = read_text(body[_SUBMIT_BYTES:options_at])
         return cls(
             sequence,
             floor,
             count,
-            read_text(body[_SUBMIT_BYTES:options_at]),
+            to,
             body[options_at:batch_at],
             body[batch_at:],
         )

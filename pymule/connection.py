@@ -109,8 +109,12 @@ class Connection(asyncio.Protocol):
         Both loops write at once what has nothing before it, so that the peer can begin
         while this side goes on.
         """
-        self._out.append(data)
-        self.flush()
+        transport = self._transport
+        if self._out or transport is None:
+            self._out.append(data)
+            self.flush()
+        elif not transport.is_closing():
+            transport.write(data)
 
     def flush(self) -> None:
         """Hand what is to be sent to the transport now."""

@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from pymule.connection import Connection
@@ -27,12 +27,13 @@ from pymule.master.roles import (
 )
 from pymule.sansio.batch import Batch
 from pymule.sansio.functions import is_function
+from pymule.sansio.link import LinkId
 from pymule.sansio.options import PLAIN, MessageOptions, check_options
 from pymule.sansio.router import Answer, Router
-from pymule.sansio.run import SenderId
+from pymule.sansio.run import Run, SenderId
 from pymule.sansio.session import choose_version
 from pymule.sansio.sparing import Sparing
-from pymule.sansio.submissions import Piece, SubmissionLog
+from pymule.sansio.submissions import SubmissionLog
 from pymule.sansio.target import message_target
 from pymule.sansio.verbs import Confirm, Hello, JsonObject, Refuse, Submit, Welcome
 from pymule.sansio.window import Window
@@ -112,6 +113,8 @@ class Clients:
         self._has_answers = False
         # Called with the target of a function before something is submitted for it.
         self.on_function: Callable[[str], None] = _nothing
+        # Called with what goes to which mule at once.
+        self.on_passed: Callable[[LinkId, Run], None] = _nowhere
         # Called at the end of each turn.
         self.on_turn: Callable[[], None] = _at_rest
         self._router = router
@@ -214,11 +217,19 @@ class Clients:
             self._away_batches -= sender.left_batches
         return sender
 
-    def submit(self, peer: ClientPeer, submit: Submit) -> None:
+    def submit(
+        self, peer: ClientPeer, submit: Submit, *, is_alone: bool = False
+    ) -> None:
         """Take messages from a client.
 
         The work is to leave before the receipt: what is answered at once is answered
         with the next submit or at the end of the turn.
+
+        Args:
+            peer: The client.
+            submit: What it hands over.
+            is_alone: Whether nothing else came with it, so that what a mule waits for
+                may leave here and now.
 
         Raises:
             RemoteProtocolError: The batch is malformed.
@@ -227,39 +238,70 @@ class Clients:
             self.take_answers()
         self._has_answers = True
         batch = Batch.received(submit.count, submit.payload)
-        sender = peer.sender
-        sender.log.forget_below(submit.floor)
+        log = peer.sender.log
         refusal = None
         if self.is_draining or peer.role < _SUBMITTER:
             refusal = self._refusal(peer)
-        if refusal is not None and not len(sender.log):
-            self.answer((sender.number, submit.sequence, submit.count, refusal))
-            return
+            log.forget_below(submit.floor)
+            if not len(log):
+                number = peer.sender.number
+                self.answer((number, submit.sequence, submit.count, refusal))
+                return
         target, asked = _read(submit)
         if refusal is None and is_function(target):
             self.on_function(target)
         peer.window.check(submit.sequence, target)
         now = time.monotonic()
-        due_at = asked.due_at(now, time.time()) if submit.options else None
-        if refusal is None and submit.sequence >= sender.log.end:
-            options = submit.options
-            self._take(peer, submit.sequence, target, batch, options, now, due_at)
-            return
-        for piece, part in self._unanswered(peer, submit, batch):
-            if refusal is not None:
-                self._submitted(peer, piece.sequence, part, target)
-                # Not what was taken before, which is sent again.
-                answer = sender.number, piece.sequence, piece.count, refusal
-                self._router.answer(target, answer)
-                continue
-            options = submit.options
-            self._take(peer, piece.sequence, target, part, options, now, due_at)
+        if refusal is None and submit.sequence >= log.end:
+            if not (is_alone and self._passed_on(peer, submit, target, batch, now)):
+                self._take(peer, submit, submit.sequence, target, batch, asked, now)
+        else:
+            self._take_some(peer, submit, target, batch, asked, now, refusal)
+        log.forget_below(submit.floor)
 
-    def _unanswered(
-        self, peer: ClientPeer, submit: Submit, batch: Batch
-    ) -> Iterator[tuple[Piece, Batch]]:
-        """Yield what is new of a submit; confirm the rest again."""
-        for piece in peer.sender.log.split(submit.sequence, submit.count):
+    def _passed_on(
+        self, peer: ClientPeer, submit: Submit, target: str, batch: Batch, now: float
+    ) -> bool:
+        """Send new messages to a mule that waits for them, if that is so simple."""
+        if submit.options:
+            return False
+        number, sequence = peer.sender.number, submit.sequence
+        delivery = self._router.pass_on(number, sequence, target, batch, now)
+        if delivery is None:
+            return False
+        self.on_passed(*delivery)
+        self._submitted(peer, sequence, batch, target)
+        return True
+
+    def _take(  # noqa: PLR0917  (on the hot path)
+        self,
+        peer: ClientPeer,
+        submit: Submit,
+        sequence: int,
+        target: str,
+        batch: Batch,
+        asked: MessageOptions,
+        now: float,
+    ) -> None:
+        """Take messages of a submit that were not taken before."""
+        number, options = peer.sender.number, submit.options
+        due_at = asked.due_at(now, time.time()) if options else None
+        self._router.submit(number, sequence, target, batch, options, now, due_at)
+        self._submitted(peer, sequence, batch, target)
+
+    def _take_some(  # noqa: PLR0917  (beside the hot path)
+        self,
+        peer: ClientPeer,
+        submit: Submit,
+        target: str,
+        batch: Batch,
+        asked: MessageOptions,
+        now: float,
+        refusal: RefusedError | None,
+    ) -> None:
+        """Take what is new of a submit, or refuse it; confirm the rest again."""
+        sender = peer.sender
+        for piece in sender.log.split(submit.sequence, submit.count):
             if piece.is_pending:
                 continue
             if piece.first_id is not None:
@@ -269,31 +311,21 @@ class Clients:
             if piece.count != batch.count:
                 first = piece.sequence - submit.sequence
                 part = Batch(piece.count, batch.part(first, piece.count))
-            yield piece, part
+            if refusal is None:
+                self._take(peer, submit, piece.sequence, target, part, asked, now)
+                continue
+            self._submitted(peer, piece.sequence, part, target)
+            # Not what was taken before, which is sent again.
+            answer = sender.number, piece.sequence, piece.count, refusal
+            self._router.answer(target, answer)
 
-    def _take(  # noqa: PLR0917  (on the hot path)
-        self,
-        peer: ClientPeer,
-        sequence: int,
-        target: str,
-        batch: Batch,
-        options: bytes,
-        now: float,
-        due_at: float | None,
-    ) -> None:
-        """Take messages that were not taken before."""
-        router, number = self._router, peer.sender.number
-        if options or not router.pass_on(number, sequence, target, batch, now):
-            router.submit(number, sequence, target, batch, options, now, due_at)
-        self._submitted(peer, sequence, batch, target)
-
-    def _refusal(self, peer: ClientPeer) -> RefusedError | None:
-        """Return why nothing new is taken from *peer*, if that is so."""
+    def _refusal(self, peer: ClientPeer) -> RefusedError:
+        """Return why nothing new is taken from *peer*."""
         try:
             self.check_role(peer, SUBMIT)
         except NotAllowedError as exc:
             return exc
-        return DrainingError() if self.is_draining else None
+        return DrainingError()
 
     def check_role(self, peer: ClientPeer, act: str) -> None:
         """Check that a client may do *act*; log it when it may not.
@@ -437,6 +469,10 @@ def _log_not_allowed(peer: ClientPeer, error: NotAllowedError, count: int) -> No
 
 
 def _nothing(target: str) -> None:
+    """The default of a hook."""
+
+
+def _nowhere(link: LinkId, run: Run) -> None:
     """The default of a hook."""
 
 

@@ -137,9 +137,12 @@ class Connections:
             # Not as it was when it connected: a reload has changed it.
             peer.access, peer.role = access, access.role_of(peer.credentials)
         refused = peer.refused
-        rests = []
-        for verb in verbs:
-            rests.append(self._act(connection, peer, verb))  # noqa: PERF401  (a comprehension is a call, where most often there is one verb)
+        is_alone = len(verbs) == 1
+        if is_alone and isinstance(verbs[0], Submit):
+            self._clients.submit(peer, verbs[0], is_alone=True)
+            rests = [MUCH]
+        else:
+            rests = [self._act(connection, peer, verb) for verb in verbs]
         self._pump()
         rest = DEAR if DEAR in rests or peer.refused > refused else 0.0
         if not rest and connection.session.has_more:

@@ -107,6 +107,7 @@ class Master:
         self.outflow = Outflow(
             self.router, self.mules.links, self._ticker, self._pump, self._broke
         )
+        self.clients.on_passed = self.outflow.pass_on
         self.connections = Connections(
             self._loop,
             self.clients,

@@ -141,19 +141,18 @@ class Links:
         if found is None or connection is None or connection.is_closed:
             # It died; what it was given comes back with the news of that.
             return
-        batch = run.batch
-        connection.put(
-            deliver_frame(
-                run.first_id,
-                run.count,
-                run.lane_index,
-                run.attempts + 1,
-                run.queue.name.encode(),
-                run.options,
-                batch.payload if run.count == batch.count else run.payload,
-            )
-        )
+        connection.put(_frame_of(run))
         self._unflushed[connection] = None
+        self._harakiri.watch(found[0], link)
+
+    def deliver_now(self, link: LinkId, run: Run) -> None:
+        """Send what the router has leased to a mule, before all else."""
+        found = self._running.get(link)
+        connection = found[1].connection if found else None
+        if found is None or connection is None:
+            # As above; to one that is closed nothing is sent.
+            return
+        connection.send_now(_frame_of(run))
         self._harakiri.watch(found[0], link)
 
     def dispatched(self, link: LinkId) -> None:
@@ -299,6 +298,19 @@ class Links:
             )
             running.kill_reason = f"its link failed: {reason}"
             running.process.kill(signal.SIGKILL)
+
+
+def _frame_of(run: Run) -> bytes:
+    batch = run.batch
+    return deliver_frame(
+        run.first_id,
+        run.count,
+        run.lane_index,
+        run.attempts + 1,
+        run.queue.name.encode(),
+        run.options,
+        batch.payload if run.count == batch.count else run.payload,
+    )
 
 
 class _LinkOwner:

@@ -146,6 +146,13 @@ class Outflow:
             self.run()
             await self.journal.close()
 
+    def pass_on(self, link: LinkId, run: Run) -> None:
+        """Send what no journal keeps to the mule that waits for it, before all else."""
+        if link in self._held:
+            self._held[link].append((self._mark, run))
+        else:
+            self._links.deliver_now(link, run)
+
     def run(self) -> None:
         """Act on what the router has decided since the last time."""
         if self._held:

@@ -6,6 +6,7 @@ back, what its last process had counts.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from pymule.sansio.link import LinkId
 from pymule.sansio.target import FUNCTION_NAME, MuleId, Target, TargetKind
@@ -13,6 +14,7 @@ from pymule.sansio.target import FUNCTION_NAME, MuleId, Target, TargetKind
 __all__ = ("FunctionTable", "is_function")
 
 
+@lru_cache(maxsize=1024)
 def is_function(target: str) -> bool:
     """Whether *target*, in its canonical form, is a function."""
     return target.startswith("func:")

@@ -179,7 +179,8 @@ class Lines:
                     self._expiry.watch(rest)
                 if self._is_late(run, now):
                     continue
-            self.lease(lane, run, out)
+            self.lease(lane, run)
+            out.append((lane.link.id, run))
 
     def _serve_suspects(
         self, queue: Queue, out: list[tuple[LinkId, Run]], now: float
@@ -194,7 +195,8 @@ class Lines:
             run = queue.suspects.popleft()
             if not self._is_late(run, now):
                 lane.link.is_solo = True
-                self.lease(lane, run, out)
+                self.lease(lane, run)
+                out.append((lane.link.id, run))
 
     def _is_late(self, run: Run, now: float) -> bool:
         """Whether *run* has expired: its alarm did not ring yet."""
@@ -217,7 +219,7 @@ class Lines:
             busy.link.reserved_by = queue
         return None
 
-    def lease(self, lane: Lane, run: Run, out: list[tuple[LinkId, Run]]) -> None:
+    def lease(self, lane: Lane, run: Run) -> None:
         """Give *run* to the link of *lane*, which has credit for it."""
         link, queue = lane.link, run.queue
         run.place = Place.LEASED
@@ -234,4 +236,3 @@ class Lines:
             del queue.line[lane]
             # The next credit of this lane serves another queue first.
             lane.missing[queue] = None
-        out.append((link.id, run))

@@ -195,7 +195,7 @@ class Queue:
         cost = len(batch.payload) + BATCH_OVERHEAD_BYTES
         limits = self.limits
         if (
-            self.ready
+            len(self.ready)
             or self.waiting
             or self.suspects
             or self.is_closed

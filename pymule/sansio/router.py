@@ -46,7 +46,11 @@ from pymule.sansio.record import Fact, SeenId
 from pymule.sansio.run import Hands, Parked, Place, Run, SenderId
 from pymule.sansio.target import MessageId
 
-__all__ = ("Absent", "Answer", "Losses", "Router")
+__all__ = ("Absent", "Answer", "Delivery", "Losses", "Router")
+
+
+Delivery = tuple[LinkId, Run]
+"""To whom, and what."""
 
 
 @dataclass(slots=True)
@@ -86,8 +90,6 @@ class Router:
         self.ledger = Ledger(next_row)
         self.places = Places(self.ledger)
         self._lines = self.places.lines
-        # Leased, and not yet returned by deliveries().
-        self._passed: list[tuple[LinkId, Run]] = []
         self._intake = Intake(self.places, self._take_ids)
 
     def _take_ids(self, count: int) -> int:
@@ -166,25 +168,25 @@ class Router:
 
     def pass_on(
         self, sender: SenderId, sequence: int, target: str, batch: Batch, now: float
-    ) -> bool:
-        """Take *batch*, without options, and lease it at once; tell if that was done.
+    ) -> Delivery | None:
+        """Take *batch*, without options, and lease it at once; return where it goes.
 
         It is what :meth:`submit` and then :meth:`deliveries` would come to where a mule
         waits for it, in a third of the time. Otherwise nothing has changed.
         """
         queue = self.queues.get(target)
         if queue is None or self._intake.is_behind(sender, target):
-            return False
+            return None
         lane = self._lines.first_for(queue, batch.count)
         if lane is None:
-            return False
+            return None
         run = queue.pass_through(batch, self.next_id, now)
         if run is None:
-            return False
+            return None
         self.next_id += batch.count
-        self._lines.lease(lane, run, self._passed)
+        self._lines.lease(lane, run)
         self._intake.passed(sender, sequence, run)
-        return True
+        return lane.link.id, run
 
     def sender_gone(self, sender: SenderId) -> None:
         """Forget what *sender* had waiting: unconfirmed, it will be sent again."""
@@ -376,7 +378,7 @@ class Router:
 
     # Deliveries
 
-    def deliveries(self, now: float) -> list[tuple[LinkId, Run]]:
+    def deliveries(self, now: float) -> list[Delivery]:
         """Lease what can be; return it in the order in which to send it.
 
         Each run has its ``lane_index`` set; its attempt is ``run.attempts + 1``. One
@@ -384,8 +386,7 @@ class Router:
         journal has written the facts that there are now: a crash would forget the
         attempt.
         """
-        deliveries, self._passed = self._passed, []
-        deliveries += self._lines.serve(now)
+        deliveries = self._lines.serve(now)
         while late := self._lines.take_late():
             for run in late:
                 self.places.expire(run)

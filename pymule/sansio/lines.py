@@ -16,12 +16,17 @@ What always holds: a queue reserves at most one link, and a link is reserved by 
 most one queue, which has a suspect that the link has credit for.
 """
 
+from typing import Final
+
 from pymule.sansio.expiry import Expiry
 from pymule.sansio.link import Lane, Link, LinkId
 from pymule.sansio.queue import Queue
 from pymule.sansio.run import Place, Run
 
 __all__ = ("Lines",)
+
+# Found faster than the member of the class, for each message that comes alone.
+_LEASED: Final = Place.LEASED
 
 
 class Lines:
@@ -39,7 +44,7 @@ class Lines:
         # Queues with a suspect that no link could take, as a rule none.
         self._suspecting: dict[Queue, None] = {}
         # Runs that were next, and whose time is over.
-        self._late: list[Run] = []
+        self.late: list[Run] = []
 
     def wake(self, queue: Queue) -> None:
         """*queue* has a message that it did not have before."""
@@ -53,12 +58,16 @@ class Lines:
             # The link may not be able to take the suspect any more.
             self.unreserve(reserver)
             self.wake(reserver)
-        self._join(lane)
+        if lane.delivered < limit:
+            self._join(lane)
 
     def freed(self, link: Link) -> None:
         """*link* holds nothing any more."""
         link.is_solo = False
-        self._join_all(link)
+        for lane in link.lanes.values():
+            # As a rule it has used its credit, and the next is on its way.
+            if lane.delivered < lane.limit:
+                self._join(lane)
 
     def leave(self, link: Link) -> None:
         """Nothing more goes to *link*."""
@@ -114,14 +123,14 @@ class Lines:
         """
         return (
             len(queue.line) > queue.storing
-            and not queue.ready
+            and not queue.ready.count
             and not queue.suspects
             and not queue.is_paused
         )
 
     def take_late(self) -> list[Run]:
         """Return what was found to have expired; it is in no place any more."""
-        late, self._late = self._late, []
+        late, self.late = self.late, []
         return late
 
     def _join(self, lane: Lane) -> None:
@@ -152,7 +161,7 @@ class Lines:
         """Let *lane* stand in the line of *queue*; return how much is ready there."""
         del lane.missing[queue]
         queue.line[lane] = None
-        count = len(queue.ready) + len(queue.suspects)
+        count = queue.ready.count + len(queue.suspects)
         if count:
             # To the end, so that the order is the lane's: a queue that is fed all the
             # time is hot already, and would come first for ever.
@@ -166,7 +175,7 @@ class Lines:
 
     def _serve(self, queue: Queue, out: list[tuple[LinkId, Run]], now: float) -> None:
         ready, line = queue.ready, queue.line
-        while ready and line:
+        while ready.count and line:
             lane = next(iter(line))
             credit = lane.limit - lane.delivered
             if credit <= 0 or not lane.link.takes_from(queue):
@@ -179,6 +188,7 @@ class Lines:
                     self._expiry.watch(rest)
                 if self._is_late(run, now):
                     continue
+                self._expiry.leave(run)
             self.lease(lane, run)
             out.append((lane.link.id, run))
 
@@ -194,6 +204,7 @@ class Lines:
             self.unreserve(queue)
             run = queue.suspects.popleft()
             if not self._is_late(run, now):
+                self._expiry.leave(run)
                 lane.link.is_solo = True
                 self.lease(lane, run)
                 out.append((lane.link.id, run))
@@ -203,7 +214,7 @@ class Lines:
         if run.expires_at is None or run.expires_at > now:
             return False
         self._expiry.leave(run)
-        self._late.append(run)
+        self.late.append(run)
         return True
 
     def _free_lane(self, queue: Queue) -> Lane | None:
@@ -221,16 +232,14 @@ class Lines:
 
     def lease(self, lane: Lane, run: Run) -> None:
         """Give *run* to the link of *lane*, which has credit for it."""
-        link, queue = lane.link, run.queue
-        run.place = Place.LEASED
-        if run.expires_at is not None:
-            self._expiry.leave(run)
+        link, queue, count = lane.link, run.queue, run.count
+        run.place = _LEASED
         run.lane_index = lane.index
-        run.start = lane.delivered
-        lane.delivered += run.count
-        queue.leased += run.count
+        run.start = start = lane.delivered
+        lane.delivered = delivered = start + count
+        queue.leased += count
         link.lease(run)
-        if lane.limit > lane.delivered and not link.is_solo:
+        if delivered < lane.limit and not link.is_solo:
             queue.line.move_to_end(lane)
         else:
             del queue.line[lane]

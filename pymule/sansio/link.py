@@ -84,6 +84,16 @@ class Link:
         at = 0
         if leases and leases[0].first_id < first_id:
             at = bisect_right(leases, first_id, key=_FIRST_ID) - 1
+        if at < len(leases):
+            run = leases[at]
+            if (
+                run.first_id == first_id
+                and run.count == count
+                and (attempt is None or attempt == run.attempts + 1)
+            ):
+                # As a rule it is what was delivered.
+                del leases[at]
+                return [run]
         stop = at
         released: list[Run] = []
         kept: list[Run] = []

@@ -152,11 +152,19 @@ class Queue:
 
     def room_for(self, parked: Parked) -> int:
         """Tell how many of the *parked* messages may be accepted now."""
+        size = len(parked.batch.payload)
+        limits = self.limits
+        if not parked.options and (
+            self.bytes + size + BATCH_OVERHEAD_BYTES <= limits.max_bytes
+            and self.count + parked.count <= limits.max_messages
+        ):
+            # As a rule there is enough for all of them.
+            return parked.count
         count = min(parked.count, self.limits.max_messages - self.count)
         room = self.limits.max_bytes - self.bytes - _overhead(parked.options)
         if count <= 0 or room < 0:
             return 0
-        if len(parked.batch.payload) <= room:
+        if size <= room:
             return count
         return parked.batch.fitting(parked.first, count, room)
 
@@ -177,13 +185,17 @@ class Queue:
             # Bytes are counted by the batch, so a part becomes one of its own.
             batch, first = Batch(count, batch.part(first, count)), 0
         run = Run(self, batch, first, count, first_id)
+        run.at = parked.at
+        self.count += count
+        if not parked.options:
+            batch.cost = len(batch.payload) + BATCH_OVERHEAD_BYTES
+            self.bytes += batch.cost
+            return run
         run.options = parked.options
         run.asked = parked.asked
-        run.at = parked.at
         if parked.asked.ttl is not None:
             run.expires_at = parked.at + parked.asked.ttl
         self.charge(batch, run.options)
-        self.count += count
         return run
 
     def pass_through(self, batch: Batch, first_id: int, at: float) -> Run | None:

@@ -22,7 +22,7 @@ which only positions are written, tells after a death which messages were untouc
 in hand, or already done although the ack was never sent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,7 +39,7 @@ from pymule.sansio.delivery import Bury, DeadReason, DeliveryPolicy
 from pymule.sansio.intake import Answer, Intake
 from pymule.sansio.ledger import Ledger
 from pymule.sansio.link import Lane, Link, LinkId
-from pymule.sansio.options import read_options
+from pymule.sansio.options import PLAIN, read_options
 from pymule.sansio.places import Places
 from pymule.sansio.queue import Keeping, Limits, Queue
 from pymule.sansio.record import Fact, SeenId
@@ -91,6 +91,12 @@ class Router:
         self.places = Places(self.ledger)
         self._lines = self.places.lines
         self._intake = Intake(self.places, self._take_ids)
+        # Asked for once or twice a message that comes alone, so without a call more.
+        self.take_answers: Callable[[], list[Answer]] = self._intake.take_answers
+        self.take_facts: Callable[[], list[Fact]] = self.ledger.take
+        self.take_alarms: Callable[[], dict[Alarm, float | None]] = (
+            self.places.alarms.take
+        )
 
     def _take_ids(self, count: int) -> int:
         first_id = self.next_id
@@ -156,7 +162,7 @@ class Router:
         Raises:
             RemoteProtocolError: The options make no sense.
         """
-        asked = read_options(options)
+        asked = read_options(options) if options else PLAIN
         parked = Parked(
             sender, sequence, batch, 0, batch.count, options, asked, now, due_at
         )
@@ -207,15 +213,7 @@ class Router:
         self._intake.admit(queue)
         self._forget_if_done(queue)
 
-    def take_answers(self) -> list[Answer]:
-        """Return what senders are to be told since the last call, in this order."""
-        return self._intake.take_answers()
-
     # The journal
-
-    def take_facts(self) -> list[Fact]:
-        """Return what a journal is to write since the last call, in this order."""
-        return self.ledger.take()
 
     def stored(self, rows: Iterable[int]) -> None:
         """The *rows* are written: confirm them, and let them go on."""
@@ -227,10 +225,6 @@ class Router:
             self.room_made(queue)
 
     # Alarms
-
-    def take_alarms(self) -> dict[Alarm, float | None]:
-        """Return when :meth:`alarm` is to be called; ``None``: not any more."""
-        return self.places.alarms.take()
 
     def alarm(self, kind: AlarmKind, number: int) -> None:
         """The time of an alarm has come."""
@@ -285,8 +279,11 @@ class Router:
         """The messages are done; what is not leased as that attempt is counted."""
         link = self.links[number]
         released = self._release(link, first_id, count, attempt)
+        settle = self.places.settle
         for run in released:
-            self._done(link, run)
+            link.handled += run.count
+            run.queue.acked += run.count
+            settle(run)
         self._settled(link, released)
 
     def nack(
@@ -387,7 +384,8 @@ class Router:
         attempt.
         """
         deliveries = self._lines.serve(now)
-        while late := self._lines.take_late():
+        while self._lines.late:
+            late = self._lines.take_late()
             for run in late:
                 self.places.expire(run)
             for queue in dict.fromkeys(run.queue for run in late):
@@ -396,11 +394,16 @@ class Router:
         for _, run in deliveries:
             if run.batch.row and not run.is_begun:
                 self.ledger.leased(run)
-        for run in self._intake.take_begun():
-            if run.place is not Place.LEASED and run.place is not Place.GONE:
-                # Its mule has something else now.
-                self.ledger.changed(run)
+        if self._intake.begun:
+            self._take_back_begun()
         return deliveries
+
+    def _take_back_begun(self) -> None:
+        """Take the attempts back that were written in vain."""
+        for run in self._intake.take_begun():
+            # Its mule has something else now.
+            if run.place is not Place.LEASED and run.place is not Place.GONE:
+                self.ledger.changed(run)
 
     # Leases
 
@@ -419,9 +422,14 @@ class Router:
         run.queue.acked += run.count
         self.places.settle(run)
 
-    def _settled(self, link: Link, released: Iterable[Run]) -> None:
+    def _settled(self, link: Link, released: Sequence[Run]) -> None:
         """Use the room and the freedom that the end of some leases gave."""
-        for queue in dict.fromkeys(run.queue for run in released):
+        queues: Iterable[Queue] = (
+            (released[0].queue,)
+            if len(released) == 1
+            else dict.fromkeys(run.queue for run in released)
+        )
+        for queue in queues:
             if queue.waiting:
                 self._intake.admit(queue)
             if queue.is_closed:

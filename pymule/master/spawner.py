@@ -20,7 +20,6 @@ user or group, and must see to it that nothing it executes gives it more again.
 import asyncio
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import pwd
@@ -38,7 +37,9 @@ from pathlib import Path
 from typing import Final
 
 from pymule.errors import MuleSpawnError
+from pymule.master.ends import Ends, open_ends
 from pymule.sansio.target import MuleId
+from pymule.sansio.verbs import JsonObject
 
 __all__ = (
     "MuleProcess",
@@ -82,16 +83,15 @@ class SpawnSpec:
     gid: int | None
     board_bytes: int
 
-
-@dataclass(frozen=True, slots=True)
-class _Ends:
-    """One side's ends of everything between master and mule."""
-
-    link: socket.socket
-    board: int
-    stacks: int
-    stdout: int
-    stderr: int
+    def description(self) -> JsonObject:
+        """Return what the process is told about itself."""
+        return {
+            "mule": self.mule,
+            "name": self.name,
+            "title": self.title,
+            "master": os.getpid(),
+            "drops": self.uid is not None or self.gid is not None,
+        }
 
 
 class MuleProcess:
@@ -99,27 +99,37 @@ class MuleProcess:
 
     ``link`` and the read ends ``stdout`` and ``stderr`` are non-blocking. ``board``
     cannot change its size, so a mapping of it is safe from the mule.
+
+    Args:
+        mule: Its number.
+        pid: Not reaped.
+        pidfd: Of the same process.
+        ends: Ours; closed by :meth:`close`, as is *pidfd*.
+        reap: Waits for it; returns its return code.
     """
 
     def __init__(
-        self, mule: MuleId, popen: subprocess.Popen[bytes], pidfd: int, ends: _Ends
+        self,
+        mule: MuleId,
+        pid: int,
+        pidfd: int,
+        ends: Ends,
+        reap: Callable[[], int],
     ) -> None:
         self.mule = mule
-        self.pid = popen.pid
+        self.pid = pid
         self.link = ends.link
         self.board = ends.board
         self.stacks = ends.stacks
         self.stdout = ends.stdout
         self.stderr = ends.stderr
-        self._popen = popen
+        # None while it lives; negative for the unix signal that ended it.
+        self.returncode: int | None = None
+        self._ends = ends
+        self._reap = reap
         self._pidfd = pidfd
         self._is_closed = False
         self._unwatch: Callable[[], object] | None = None
-
-    @property
-    def returncode(self) -> int | None:
-        """None while it lives; negative for the unix signal that ended it."""
-        return self._popen.returncode
 
     def kill(self, signum: int) -> None:
         """Send *signum* to this process and no other, whatever became of its pid."""
@@ -133,7 +143,7 @@ class MuleProcess:
         the number of the group may belong to others since.
         """
         # Until it is reaped, the leader's pid cannot be given to another group.
-        if self._popen.returncode is None:
+        if self.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
@@ -152,9 +162,8 @@ class MuleProcess:
             return
         self._is_closed = True
         self._stop_watching()
-        self.link.close()
-        for fd in (self.board, self.stacks, self.stdout, self.stderr, self._pidfd):
-            os.close(fd)
+        self._ends.close()
+        os.close(self._pidfd)
 
     def watch(self, loop: asyncio.AbstractEventLoop, on_exit: "OnExit") -> None:
         """Have *loop* call *on_exit* once, with the return code, after the death."""
@@ -165,7 +174,8 @@ class MuleProcess:
         self._stop_watching()
         # Before the process is reaped; see kill_group.
         self.kill_group()
-        on_exit(self, self._popen.wait())
+        self.returncode = self._reap()
+        on_exit(self, self.returncode)
 
     def _stop_watching(self) -> None:
         if self._unwatch is not None:
@@ -184,7 +194,8 @@ class Spawner:
         on_exit: Called with the process and its return code as subprocess gives it
             (negative: a unix signal). The process is reaped, what it left of its group
             is killed, and its descriptors are open until the callee closes it.
-        command: What to execute; another one is for tests.
+        command: What to execute; another one is for forkservers, and for tests.
+        kind: Of the link.
     """
 
     def __init__(
@@ -192,10 +203,12 @@ class Spawner:
         loop: asyncio.AbstractEventLoop,
         on_exit: OnExit,
         command: Sequence[str] = MULE_COMMAND,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
     ) -> None:
         self._loop = loop
         self._on_exit = on_exit
         self._command = tuple(command)
+        self._kind = kind
 
     def spawn(self, spec: SpawnSpec) -> MuleProcess:
         """Start a process by *spec*.
@@ -211,90 +224,77 @@ class Spawner:
             raise AssertionError("mules are started by the main thread only")
         try:
             with ExitStack() as undo:
-                process = _start(self._command, spec, undo)
+                process = self._start(spec, undo)
                 undo.pop_all()
         except (OSError, ValueError, KeyError, subprocess.SubprocessError) as exc:
             raise MuleSpawnError(spec.name, str(exc)) from exc
         process.watch(self._loop, self._on_exit)
         return process
 
+    def adopt(self, mule: MuleId, pid: int, ends: Ends) -> MuleProcess:
+        """Take on a process that another forked, and that is a child of this one.
 
-def _start(command: Sequence[str], spec: SpawnSpec, undo: ExitStack) -> MuleProcess:
-    """Start it; *undo* then holds what has to go if a later step fails."""
-    with ExitStack() as childs:
-        ours, theirs = _open_ends(spec, undo, childs)
-        popen = subprocess.Popen(  # noqa: S603  (our own interpreter, no shell)
-            command,
-            cwd=spec.cwd,
-            env={**spec.env, "PYMULE_MULE": _mule_variable(spec, theirs)},
-            stdin=subprocess.DEVNULL,
-            stdout=theirs.stdout,
-            stderr=theirs.stderr,
-            pass_fds=(theirs.link.fileno(), theirs.board, theirs.stacks),
-            close_fds=True,
-            process_group=0,
-            umask=-1 if spec.umask is None else spec.umask,
-            user=spec.uid,
-            group=_group_of(spec),
-            extra_groups=None if spec.uid is None and spec.gid is None else [],
-        )
-    undo.callback(_abandon, popen)
-    pidfd = os.pidfd_open(popen.pid)
-    undo.callback(os.close, pidfd)
-    _restrict(popen.pid, spec)
-    return MuleProcess(spec.mule, popen, pidfd, ours)
+        Raises:
+            ChildProcessError: It is no child of this one.
+            OSError: There is no descriptor left.
+        """
+        # Nobody else reaps it, so its pid is not another's; but it may be a lie.
+        pidfd = os.pidfd_open(pid)
+        try:
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            os.close(pidfd)
+            raise
+        process = MuleProcess(mule, pid, pidfd, ends, partial(_reap, pid))
+        process.watch(self._loop, self._on_exit)
+        return process
+
+    def _start(self, spec: SpawnSpec, undo: ExitStack) -> MuleProcess:
+        """Start it; *undo* then holds what has to go if a later step fails."""
+        with ExitStack() as childs:
+            ours, theirs = open_ends(self._kind, spec.board_bytes, undo, childs)
+            popen = _execute(self._command, spec, theirs)
+        undo.callback(_abandon, popen)
+        pidfd = os.pidfd_open(popen.pid)
+        undo.callback(os.close, pidfd)
+        _restrict(popen.pid, spec)
+        return MuleProcess(spec.mule, popen.pid, pidfd, ours, popen.wait)
 
 
-def _open_ends(
-    spec: SpawnSpec, ours_undo: ExitStack, theirs_undo: ExitStack
-) -> tuple[_Ends, _Ends]:
-    """Open everything between master and mule; the memory files are in both."""
-    link, their_link = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    ours_undo.callback(link.close)
-    theirs_undo.callback(their_link.close)
-    link.settimeout(0)
-    board = _memory_file("pymule-board", ours_undo)
-    os.ftruncate(board, spec.board_bytes)
-    # A mule that made its board smaller would kill the master, which reads it as
-    # memory, by SIGBUS.
-    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(board, fcntl.F_ADD_SEALS, seals)
-    stacks = _memory_file("pymule-stacks", ours_undo)
-    stdout, their_stdout = _pipe(ours_undo, theirs_undo)
-    stderr, their_stderr = _pipe(ours_undo, theirs_undo)
-    return (
-        _Ends(link, board, stacks, stdout, stderr),
-        _Ends(their_link, board, stacks, their_stdout, their_stderr),
+def _execute(
+    command: Sequence[str], spec: SpawnSpec, theirs: Ends
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  (our own interpreter, no shell)
+        command,
+        cwd=spec.cwd,
+        env={**spec.env, "PYMULE_MULE": _mule_variable(spec, theirs)},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs.stdout,
+        stderr=theirs.stderr,
+        pass_fds=(theirs.link.fileno(), theirs.board, theirs.stacks),
+        close_fds=True,
+        process_group=0,
+        umask=-1 if spec.umask is None else spec.umask,
+        user=spec.uid,
+        group=_group_of(spec),
+        extra_groups=None if spec.uid is None and spec.gid is None else [],
     )
 
 
-def _memory_file(name: str, undo: ExitStack) -> int:
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    undo.callback(os.close, fd)
-    return fd
-
-
-def _pipe(reader_undo: ExitStack, writer_undo: ExitStack) -> tuple[int, int]:
-    reader, writer = os.pipe()
-    reader_undo.callback(os.close, reader)
-    writer_undo.callback(os.close, writer)
-    os.set_blocking(reader, False)
-    return reader, writer
-
-
-def _mule_variable(spec: SpawnSpec, theirs: _Ends) -> str:
+def _mule_variable(spec: SpawnSpec, theirs: Ends) -> str:
     return json.dumps(
         {
-            "mule": spec.mule,
-            "name": spec.name,
-            "title": spec.title,
+            **spec.description(),
             "link": theirs.link.fileno(),
             "board": theirs.board,
             "stacks": theirs.stacks,
-            "master": os.getpid(),
-            "drops": spec.uid is not None or spec.gid is not None,
         }
     )
+
+
+def _reap(pid: int) -> int:
+    """Wait for a child; return its return code, as subprocess does."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _group_of(spec: SpawnSpec) -> int | None:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         signal,
         timer,
     )
+    from pymule.hooks import after_fork
     from pymule.mule.api import (
         farm_get_msg,
         messages,
@@ -93,6 +94,7 @@ __all__ = (
     "UnsupportedError",
     "Worker",
     "add_timer",
+    "after_fork",
     "cancel_timer",
     "changed_files",
     "cron",
@@ -138,6 +140,7 @@ _HOMES = {
         "signal",
         "timer",
     ),
+    "pymule.hooks": ("after_fork",),
     "pymule.mule.api": (
         "farm_get_msg",
         "messages",

@@ -1,6 +1,7 @@
 """What every test stands on: both event loops, and traps for what gets lost on them."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import shutil
@@ -17,6 +18,7 @@ from pytest_asyncio import is_async_test
 
 from pymule.functions import Functions, functions
 from pymule.handlers import Registry, registry
+from pymule.master.spawner import become_subreaper
 
 __all__ = (
     "IS_SOAK",
@@ -25,6 +27,7 @@ __all__ = (
     "fresh_functions",
     "fresh_registry",
     "socket_dir",
+    "subreaper",
     "wait_until",
 )
 
@@ -37,6 +40,8 @@ IS_SOAK: Final = os.environ.get("PYMULE_SOAK") == "1"
 settings.register_profile("soak", max_examples=20_000, deadline=None)
 if IS_SOAK:
     settings.load_profile("soak")
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
 # One turn runs what is ready; what that makes ready, such as a closing transport's
 # connection_lost, needs another.
@@ -98,6 +103,14 @@ def socket_dir() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="mule-"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Let this process be given the orphans below it, as the daemon is."""
+    become_subreaper()
+    yield
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ a program imports the application and waits for signals.
 """
 
 import asyncio
-import faulthandler
 import gc
 import importlib
 import inspect
 import io
-import json
 import os
 import signal
 import socket
@@ -27,21 +25,20 @@ from typing import Final
 import uvloop
 
 from pymule.errors import RefusedError
+from pymule.hooks import hooks
 from pymule.mule import api
 from pymule.mule.hands import describe_error
+from pymule.mule.inherited import EXIT_ORPHANED, Inherited
 from pymule.mule.process import set_runtime
 from pymule.mule.runtime import Runtime
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session
 from pymule.sansio.verbs import Close, Hello, JsonObject, Welcome
-from pymule.scoreboard import STACKS_SIGNAL, Scoreboard
+from pymule.scoreboard import Scoreboard
 from pymule.verdicts import verdict_behind
 
-__all__ = ("main",)
+__all__ = ("be_mule", "main")
 
-EXIT_ORPHANED: Final = 75
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_NO_NEW_PRIVS: Final = 38
 # A script that never asks for a message is taken for ready after so many seconds.
 _READY_S: Final = 1.0
 _STEPS: Final = (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await"))
@@ -49,61 +46,29 @@ _STEPS: Final = (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await"))
 
 def main() -> int:
     """Be the mule that ``PYMULE_MULE`` describes; return the exit status."""
-    inherited = json.loads(os.environ.pop("PYMULE_MULE"))
-    if not _tie_to_master(inherited["master"], drops=bool(inherited.get("drops"))):
+    inherited = Inherited.from_environ(os.environ)
+    if not inherited.tie_to_master():
         return EXIT_ORPHANED
+    return be_mule(inherited)
+
+
+def be_mule(inherited: Inherited, *, is_forked: bool = False) -> int:
+    """Be a mule with what it inherited; return the exit status."""
     session = Session(Role.MULE, Role.MASTER)
-    sock = socket.socket(fileno=inherited["link"])
+    sock = socket.socket(fileno=inherited.link)
     # The master answers while the rest is done.
     _say_hello(session, sock)
-    for name in ("link", "board", "stacks"):
-        os.set_inheritable(inherited[name], False)  # noqa: FBT003  (positional only)
-    # A Ctrl-C in the terminal is the master's to handle.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable()
-    faulthandler.register(STACKS_SIGNAL, file=inherited["stacks"], all_threads=True)
-    _set_title(inherited["title"])
-    for stream in (sys.stdout, sys.stderr):
-        # Into a pipe python writes in blocks; people want to see a line when it is
-        # printed.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
-    board = Scoreboard(inherited["board"])
+    inherited.settle()
+    board = Scoreboard(inherited.board)
     board.sign()
     # The program's garbage is looked for, among what comes from here on.
     gc.freeze()
     gc.enable()
     mule = _welcomed(session, sock)
-    return _Mule(session, sock, board, mule, inherited["stacks"]).run()
-
-
-def _tie_to_master(master: int, *, drops: bool) -> bool:
-    """Have the kernel kill this process when the master dies; tell if it lives.
-
-    Only now, because a change of the user would undo it. With *drops*, no program that
-    is set-user-ID gives back what the master took away.
-    """
-    # A mule that is blocked would outlive its master without it.
-    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if drops and _prctl(_PR_SET_NO_NEW_PRIVS, 1):
-        raise OSError("the kernel did not take no_new_privs")
-    return os.getppid() == master
-
-
-def _prctl(option: int, value: int) -> int:
-    # Not ctypes itself, which takes six times as long to load: 1.2 ms.
-    import _ctypes  # noqa: PLC0415  (only here, and only in a mule)
-
-    own = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]  # None: this one
-    function = _ctypes.dlsym(own, "prctl")
-    result: int = _ctypes.call_function(function, (option, value, 0, 0, 0))
-    return result
-
-
-def _set_title(title: str) -> None:
-    from setproctitle import setproctitle  # noqa: PLC0415  (only in a mule)
-
-    setproctitle(title)
+    # One that is forked had another parent. The master says WELCOME to its children.
+    if is_forked and not inherited.tie_to_master():
+        return EXIT_ORPHANED
+    return _Mule(session, sock, board, mule, inherited.stacks).run()
 
 
 def _say_hello(session: Session, sock: socket.socket) -> None:
@@ -155,33 +120,49 @@ class _Mule:
     def run(self) -> int:
         """Load and run the program; return the exit status."""
         program, app = self._mule.get("program"), self._mule.get("app")
-        paths = self._mule.get("python_path", [])
-        if not isinstance(paths, list):
-            raise AssertionError("a JSON list")  # noqa: TRY004  (ours)
-        sys.path[:0] = [str(path) for path in paths]
+        paths = self._texts("python_path")
+        # A forkserver has put them there.
+        if sys.path[: len(paths)] != paths:
+            sys.path[:0] = paths
         threading.excepthook = self._thread_raised
         if self._mule.get("uwsgi"):
             # By its name: it is on a floor above this one.
             self._compat = importlib.import_module("pymule.compat.mules")
             self._compat.prepare(self._mule)
-        if program is None:
+        path = None if program is None else str(program)
+        try:
+            target = self._load(path)
+        except BaseException as exc:  # noqa: BLE001  (the user's code)
+            return self._failed_to_load(exc)
+        _keep_what_was_loaded()
+        if path is None:
             return self._run_blocking(lambda: self._attend(str(app) if app else None))
-        path = str(program)
-        sys.argv = [path]
-        if path.endswith(".py"):
+        if target is None:
             from pathlib import Path  # noqa: PLC0415  (3 ms, which others save)
 
             script = Path(path).absolute()
             sys.path.insert(0, str(script.parent))
             return self._run_blocking(lambda: _run_script(path, str(script)))
-        try:
-            target = _load(path)
-        except BaseException as exc:  # noqa: BLE001  (the user's code)
-            return self._failed_to_load(exc)
-        _keep_what_was_loaded()
         if inspect.iscoroutinefunction(target):
             return self._run_async(target())
         return self._run_blocking(target, is_loaded=True)
+
+    def _load(self, path: str | None) -> Callable[[], object] | None:
+        """Import what comes before the program, and the program if it is a module."""
+        for name in self._texts("preload"):
+            importlib.import_module(name)
+        if path is None:
+            return None
+        sys.argv = [path]
+        target = None if path.endswith(".py") else _load(path)
+        hooks.run()
+        return target
+
+    def _texts(self, key: str) -> list[str]:
+        found = self._mule.get(key, [])
+        if not isinstance(found, list):
+            raise AssertionError("a JSON list")  # noqa: TRY004  (ours)
+        return [str(text) for text in found]
 
     # An asyncio program, on the loop of the link
 
@@ -267,6 +248,7 @@ class _Mule:
         if app is not None:
             importlib.import_module(app)
             _keep_what_was_loaded()
+        hooks.run()
         runtime.link.ready()
         if self._compat is not None:
             self._compat.attend()

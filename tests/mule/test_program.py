@@ -790,7 +790,7 @@ async def _end_without_link(stall: Stall) -> int:
 
 
 async def test_a_mule_whose_master_has_died_already_does_not_start() -> None:
-    variable = '{"master": 1}'
+    variable = '{"title": "", "master": 1, "link": 0, "board": 0, "stacks": 0}'
 
     process = await asyncio.create_subprocess_exec(
         *MULE_COMMAND, env={**os.environ, "PYMULE_MULE": variable}, cwd=ROOT

@@ -256,7 +256,11 @@ def _validate(
     data: Mapping[str, object], base_dir: Path, how_to_add_a_mule: str
 ) -> tuple[Settings | None, list[_Problem]]:
     """Return the settings, or ``None`` and every problem of *data*."""
-    problems = [*_farm_problems(data), *_durability_problems(data)]
+    problems = [
+        *_farm_problems(data),
+        *_durability_problems(data),
+        *_preload_problems(data),
+    ]
     if not data.get("mule", ()):
         problems.append(_Problem(("mule",), f"no mule; {how_to_add_a_mule}"))
     try:
@@ -302,6 +306,22 @@ def _durability_problems(data: Mapping[str, object]) -> Iterator[_Problem]:
                 f"found {found!r} without a state_dir; allowed: 'memory', or any with"
                 ' state_dir = "DIR" at the top of the file',
             )
+
+
+def _preload_problems(data: Mapping[str, object]) -> Iterator[_Problem]:
+    """Find modules that nobody would import, because nobody forks."""
+    usual = data.get("start_method", "spawn")
+    tables = _tables(data, "mule")
+    methods = [table.get("start_method", usual) for table in tables]
+    text = (
+        "found modules, and no forkserver that imports them;"
+        ' allowed: none, or start_method = "forkserver"'
+    )
+    if data.get("preload") and "forkserver" not in (usual, *methods):
+        yield _Problem(("preload",), text)
+    for position, (table, method) in enumerate(zip(tables, methods, strict=True)):
+        if table.get("preload") and method == "spawn":
+            yield _Problem(("mule", position, "preload"), text)
 
 
 def _last_mule(data: Mapping[str, object]) -> int:

@@ -261,6 +261,7 @@ def _farm_mules(mules: tuple[MuleId, ...]) -> tuple[MuleId, ...]:
 
 
 _Text = Annotated[str, Strict()]
+_StartMethod = Literal["spawn", "forkserver"]
 # Bounded, because deadlines are sums of these and the loop counts in 64-bit ms.
 _Seconds = Annotated[float, Strict(), Field(gt=0, le=1e9, allow_inf_nan=False)]
 _Pause = Annotated[float, Strict(), Field(ge=0, le=1e9, allow_inf_nan=False)]
@@ -275,6 +276,7 @@ _Directory = Annotated[_Path, AfterValidator(_directory)]
 _Socket = Annotated[_Path, AfterValidator(_socket_path)]
 _State = Annotated[_Path, AfterValidator(_state_dir)]
 _Touched = Annotated[_Path, AfterValidator(_touched)]
+_Module = Annotated[_Text, AfterValidator(_module)]
 _Program = Annotated[_Text, AfterValidator(_program)]
 _Variable = Annotated[_Text, AfterValidator(_variable)]
 _VariableValue = Annotated[_Text, AfterValidator(_variable_value)]
@@ -351,6 +353,9 @@ class MuleConfig(QueueConfig):
     group: _Group | None = None
     uwsgi: Annotated[bool, Strict()] = False
     """Its program may ``import uwsgi``."""
+    start_method: _StartMethod | None = None
+    """``None`` is that of the whole configuration, as is ``preload``."""
+    preload: tuple[_Module, ...] | None = None
 
     @field_validator("name")
     @classmethod
@@ -402,8 +407,13 @@ class Settings(_Section):
     reader_users: tuple[_User, ...] = ()
     """Who may look, and no more."""
     reader_groups: tuple[_Group, ...] = ()
-    app: Annotated[_Text, AfterValidator(_module)] | None = None
+    app: _Module | None = None
     """The module that signal-only mules import."""
+    start_method: _StartMethod = "spawn"
+    """A process with an interpreter of its own, or a fork of one that has imported
+    what ``preload`` says."""
+    preload: tuple[_Module, ...] = ()
+    """Modules that a forkserver imports, once for all mules that it forks."""
     python_path: tuple[Annotated[_Path, AfterValidator(_importable)], ...] = ()
     """Absolute directories (or zip files) that mules search before ``sys.path``."""
     allow_pickle: Annotated[bool, Strict()] = False
@@ -432,6 +442,16 @@ class Settings(_Section):
     def base_dir(self) -> Path:
         """The directory of the file; from the command line, the current one."""
         return self._base_dir
+
+    def start_method_of(self, mule: MuleConfig) -> Literal["spawn", "forkserver"]:
+        """Return how *mule* is started."""
+        return mule.start_method or self.start_method
+
+    def preload_of(self, mule: MuleConfig) -> tuple[str, ...]:
+        """Return what the forkserver of *mule* imports; nothing if it has none."""
+        if self.start_method_of(mule) == "spawn":
+            return ()
+        return self.preload if mule.preload is None else mule.preload
 
     def mules(self) -> tuple[tuple[MuleId, MuleConfig], ...]:
         """Every mule with its number: from 1, in file order, ``count`` unrolled."""

@@ -173,6 +173,31 @@ def test_a_key_without_a_likeness_gets_no_guess(file: Path) -> None:
             ),
         ),
         (
+            "start_method = 'fork'\n[[mule]]",
+            ("FILE:1:16: start_method: found 'fork'; allowed: 'spawn' or 'forkserver'"),
+        ),
+        (
+            "preload = ['a.b', 'c:d']\nstart_method = 'forkserver'\n[[mule]]",
+            "FILE:1:19: preload.1: found 'c:d'; allowed: a module, 'pkg.mod'",
+        ),
+        (
+            "preload = ['a']\n[[mule]]",
+            (
+                "FILE:1:11: preload: found modules, and no forkserver that imports"
+                ' them; allowed: none, or start_method = "forkserver"'
+            ),
+        ),
+        (
+            (
+                "start_method = 'forkserver'\n"
+                "[[mule]]\nstart_method = 'spawn'\npreload = ['a']"
+            ),
+            (
+                "FILE:4:11: mule.0.preload: found modules, and no forkserver that"
+                ' imports them; allowed: none, or start_method = "forkserver"'
+            ),
+        ),
+        (
             "python_path = 'x'\n[[mule]]",
             "FILE:1:15: python_path: found 'x'; allowed: an array",
         ),

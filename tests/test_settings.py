@@ -108,6 +108,38 @@ def test_without_a_file_paths_are_resolved_against_the_current_directory() -> No
     assert settings.socket == Path.cwd() / "p.sock"
 
 
+def test_a_mule_starts_as_its_table_says_or_else_the_whole_file(
+    tmp_path: Path,
+) -> None:
+    tables: list[dict[str, object]] = [
+        {},
+        {"start_method": "spawn"},
+        {"preload": ["c"]},
+        {"preload": []},
+    ]
+    whole: dict[str, object] = {
+        "start_method": "forkserver",
+        "preload": ["a", "b.c"],
+        "mule": tables,
+    }
+    settings = read(whole, tmp_path)
+    plain = read({"mule": [{}, {"start_method": "forkserver"}]}, tmp_path)
+
+    def ways(settings: Settings) -> list[tuple[str, tuple[str, ...]]]:
+        return [
+            (settings.start_method_of(mule), settings.preload_of(mule))
+            for mule in settings.mule
+        ]
+
+    assert ways(settings) == [
+        ("forkserver", ("a", "b.c")),
+        ("spawn", ()),
+        ("forkserver", ("c",)),
+        ("forkserver", ()),
+    ]
+    assert ways(plain) == [("spawn", ()), ("forkserver", ())]
+
+
 @pytest.mark.parametrize(
     "program",
     ["somaro", "pkg.app", "pkg:", ":run", "pkg.:run", "pkg:1x", "a-b:run", "", "a:b:c"],

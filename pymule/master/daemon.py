@@ -259,6 +259,7 @@ class Master:
         self._pump()
         for generation in generations:
             await generation.ended
+        await self.mules.forkservers.ended()
         self._left_behind = self.outflow.left_behind()
 
     async def _close(self) -> None:

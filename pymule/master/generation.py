@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pymule.connection import Connection
 from pymule.master.output import MuleOutput
@@ -45,6 +46,9 @@ class MuleSpec:
     gid: int | None
     uwsgi: bool
     allow_pickle: bool = False
+    start_method: Literal["spawn", "forkserver"] = "spawn"
+    # What its forkserver imports.
+    preload: tuple[str, ...] = ()
 
     @property
     def mode(self) -> str:
@@ -73,6 +77,7 @@ class MuleSpec:
             "credit": self.credit,
             "uwsgi": self.uwsgi,
             "allow_pickle": self.allow_pickle,
+            "preload": list(self.preload),
         }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, assert_never
 
 from pymule.errors import MuleSpawnError
+from pymule.master.forkservers import FORKSERVER
 from pymule.master.functions import Functions
 from pymule.master.generation import Generation, MuleSpec, Process
 from pymule.master.harakiri import Harakiri
@@ -20,7 +21,7 @@ from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
 from pymule.master.turns import Turns
 from pymule.sansio.failure import failure
-from pymule.sansio.link import Link, LinkId
+from pymule.sansio.link import Link
 from pymule.sansio.router import Router
 from pymule.sansio.supervision import (
     ArmDeadline,
@@ -100,7 +101,17 @@ class Mules:
         self._own = own
         self._process_gone = process_gone
         self._loop = asyncio.get_running_loop()
-        self._processes = Processes(self._loop, self._exited, is_congested or _never)
+        self._numbers = itertools.count(1)
+        self._processes = Processes(
+            self._loop,
+            ticker,
+            self._numbers,
+            on_started=self._spawned,
+            on_failed=self._not_spawned,
+            on_exited=self._exited,
+            is_congested=is_congested or _never,
+        )
+        self.forkservers = self._processes.forkservers
         self.links = Links(
             self._loop,
             router,
@@ -115,7 +126,6 @@ class Mules:
         )
         self._starts = Turns(_STARTS, _FRESH_START_S, ticker, self._begin)
         self._ends = Turns(_ENDS, _FRESH_END_S, ticker, self._end)
-        self._numbers = itertools.count(1)
         self._generations: dict[int, Generation] = {}
         # Counts the reloads: a later one brings newer code.
         self.epoch = 0
@@ -166,6 +176,7 @@ class Mules:
     def stop(self, generation: Generation) -> None:
         """Let it finish what it has in hand, and end."""
         self._apply(generation, generation.life.stop(time.monotonic()))
+        self.forkservers.release(generation)
 
     def kill(self, generation: Generation) -> None:
         """End it at once."""
@@ -183,6 +194,8 @@ class Mules:
             self._starts.look()
         elif kind == _ENDS:
             self._ends.look()
+        elif kind == FORKSERVER:
+            self.forkservers.due(number)
         elif kind != _LIFE:
             self.links.due(kind, number, now)
         elif generation := self._generations.get(number):
@@ -197,7 +210,7 @@ class Mules:
         for effect in effects:
             match effect:
                 case Spawn():
-                    self._spawn(generation)
+                    self._processes.start(generation)
                 case SpawnAt(at) | ArmDeadline(at):
                     self._ticker.arm(key, at)
                 case DisarmDeadline():
@@ -241,27 +254,24 @@ class Mules:
             if heir := self.current.get(generation.spec.id):
                 heir.inherit(generation)
 
-    def _spawn(self, generation: Generation) -> None:
-        link = LinkId(next(self._numbers))
-        try:
-            running = self._processes.start(generation, link)
-        except MuleSpawnError as exc:
-            log(
-                _LOGGER,
-                logging.ERROR,
-                "mule not started",
-                mule=generation.spec.id,
-                error=exc,
-            )
-            generation.last_exit = _last_exit(None, str(exc), 0.0)
-            # In a turn of its own: the life is in the middle of a decision.
-            self._loop.call_soon(self._spawn_failed, generation)
-            return
+    def _spawned(self, generation: Generation, running: Process) -> None:
         generation.current = running
         self.links.add(generation, running)
-        spec = generation.spec
+        spec, link = generation.spec, running.link
         self._signals.mule_spawned(link, spec.id, spec.farms, generation.epoch)
         self._own(self.links.attach(running))
+
+    def _not_spawned(self, generation: Generation, error: MuleSpawnError) -> None:
+        log(
+            _LOGGER,
+            logging.ERROR,
+            "mule not started",
+            mule=generation.spec.id,
+            error=error,
+        )
+        generation.last_exit = _last_exit(None, str(error), 0.0)
+        # In a turn of its own: the life is in the middle of a decision.
+        self._loop.call_soon(self._spawn_failed, generation)
 
     def _spawn_failed(self, generation: Generation) -> None:
         now, jitter = time.monotonic(), random.random()  # noqa: S311
@@ -310,6 +320,7 @@ class Mules:
     def _kill(self, generation: Generation, signum: int) -> None:
         running = generation.current
         if running is None:
+            self._processes.cancel(generation)
             return
         # One that is told to end while it starts may get ready all the same.
         self._router.drain_link(running.link)

@@ -215,6 +215,8 @@ def _mule_spec(
         gid=None if config.group is None else group_id(config.group),
         uwsgi=config.uwsgi,
         allow_pickle=settings.allow_pickle,
+        start_method=settings.start_method_of(config),
+        preload=settings.preload_of(config),
     )
 
 

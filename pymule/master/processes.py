@@ -4,15 +4,20 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from pymule.errors import MuleSpawnError
+from pymule.master.ends import Ends
+from pymule.master.forkservers import Forkservers
 from pymule.master.generation import Generation, MuleSpec, Process
 from pymule.master.logs import log
 from pymule.master.oom import OomCounter
 from pymule.master.spawner import MuleProcess, Spawner, SpawnSpec, reap_orphans
+from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.link import LinkId
 from pymule.sansio.supervision import Exit
+from pymule.sansio.target import MuleId
 from pymule.scoreboard import BOARD_BYTES, Scoreboard
 
 __all__ = ("Processes",)
@@ -26,6 +31,10 @@ class Processes:
 
     Args:
         loop: asyncio's or uvloop's.
+        ticker: Has the deadlines of forkservers.
+        numbers: For their links.
+        on_started: Called with each that runs.
+        on_failed: Called with why there is none.
         on_exited: Called with what ended, and its return code.
         is_congested: Whether the log cannot take more lines of mules now.
     """
@@ -33,29 +42,76 @@ class Processes:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        ticker: Ticker[Deadline],
+        numbers: Iterator[int],
+        *,
+        on_started: Callable[[Generation, Process], None],
+        on_failed: Callable[[Generation, MuleSpawnError], None],
         on_exited: Callable[[Generation, Process, int], None],
         is_congested: Callable[[], bool],
     ) -> None:
         self._loop = loop
+        self._numbers = numbers
+        self._on_started = on_started
+        self._on_failed = on_failed
         self._on_exited = on_exited
         self._is_congested = is_congested
         self._spawner = Spawner(loop, self._exited)
         self._running: dict[MuleProcess, tuple[Generation, Process]] = {}
         self._oom = OomCounter()
+        self._is_reap_due = False
+        self.forkservers = Forkservers(
+            loop,
+            ticker,
+            adopt=self._adopt,
+            is_congested=is_congested,
+            on_forked=self._started,
+            on_failed=self._not_forked,
+            on_unfit=self._spawn,
+        )
 
-    def start(self, generation: Generation, link: LinkId) -> Process:
-        """Start a process of *generation*.
+    def start(self, generation: Generation) -> None:
+        """Start a process of *generation*, now or when its forkserver can."""
+        if generation.spec.start_method == "forkserver":
+            self.forkservers.fork(generation, _spawn_spec(generation.spec))
+        else:
+            self._spawn(generation)
 
-        Raises:
-            MuleSpawnError: The system says no.
-        """
+    def cancel(self, generation: Generation) -> None:
+        """Want the process no more that its forkserver has not forked yet."""
+        if self.forkservers.cancel(generation):
+            reason = generation.life.kill_reason or "asked to stop"
+            self._not_forked(generation, f"{reason}, before its forkserver forked it")
+
+    def _spawn(self, generation: Generation) -> None:
+        try:
+            process = self._spawner.spawn(_spawn_spec(generation.spec))
+        except MuleSpawnError as exc:
+            self._on_failed(generation, exc)
+        else:
+            self._started(generation, process, time.monotonic())
+
+    def _not_forked(self, generation: Generation, reason: str) -> None:
+        self._on_failed(generation, MuleSpawnError(generation.spec.name, reason))
+        self._reap_soon()
+
+    def _adopt(self, mule: MuleId, pid: int, ends: Ends) -> MuleProcess:
+        """Make a process that was forked ours, unless it is somebody else's."""
+        if pid in self._known_pids():
+            raise ChildProcessError(f"process {pid} is known already")
+        return self._spawner.adopt(mule, pid, ends)
+
+    def _started(
+        self, generation: Generation, process: MuleProcess, since: float
+    ) -> None:
         spec = generation.spec
-        process = self._spawner.spawn(_spawn_spec(spec))
-        running = Process(link, process, Scoreboard(process.board), time.monotonic())
+        link = LinkId(next(self._numbers))
+        running = Process(link, process, Scoreboard(process.board), since)
         self._running[process] = generation, running
         generation.watch_output(running, self._loop, _emitter(spec), self._is_congested)
         log(_LOGGER, logging.INFO, "mule spawned", mule=spec.id, pid=process.pid)
-        return running
+        self._on_started(generation, running)
+        self._reap_soon()
 
     def _exited(self, process: MuleProcess, returncode: int) -> None:
         generation, running = self._running.pop(process)
@@ -110,7 +166,18 @@ class Processes:
 
     def reap(self) -> None:
         """Reap processes that mules have left behind."""
-        reap_orphans({process.pid for process in self._running})
+        # Some of these may be mules of which a forkserver has not told yet.
+        self._is_reap_due = self.forkservers.is_busy
+        if not self._is_reap_due:
+            reap_orphans(self._known_pids())
+
+    def _reap_soon(self) -> None:
+        """A forkserver may have told of the last mule that it was asked for."""
+        if self._is_reap_due:
+            self._loop.call_soon(self.reap)
+
+    def _known_pids(self) -> set[int]:
+        return {process.pid for process in self._running} | self.forkservers.pids
 
 
 def _spawn_spec(spec: MuleSpec) -> SpawnSpec:

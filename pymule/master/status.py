@@ -49,6 +49,7 @@ class Status:
         # In their order in the answer.
         self._rows: Mapping[str, Callable[[int], Iterator[JsonObject]]] = {
             "mules": self._mules,
+            "forkservers": self._forkservers,
             "queues": self._queues,
             "clients": master.clients.describe,
             "signals": lambda start: islice(master.signals.describe(), start, None),
@@ -141,6 +142,7 @@ class Status:
             "pid": process.process.pid if process is not None else None,
             "mode": generation.spec.mode,
             "program": generation.spec.program,
+            "start_method": self._master.mules.forkservers.start_method_of(generation),
             "farms": list(generation.spec.farms),
             "state": self._master.state_of(generation),
             "uptime_s": round(generation.uptime_s(), 3),
@@ -154,6 +156,11 @@ class Status:
             "last_exit": generation.last_exit,
             "rss_bytes": _rss_bytes(process.process.pid) if process else 0,
         }
+
+    def _forkservers(self, start: int) -> Iterator[JsonObject]:
+        for row in islice(self._master.mules.forkservers.describe(), start, None):
+            pid = row["pid"]
+            yield {**row, "rss_bytes": _rss_bytes(pid) if isinstance(pid, int) else 0}
 
     def _queues(self, start: int) -> Iterator[JsonObject]:
         queues = self._master.router.queues.values()

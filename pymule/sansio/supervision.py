@@ -305,7 +305,7 @@ class MuleLife:
     """
 
     def __init__(self, policy: RestartPolicy, timeouts: LifeTimeouts) -> None:
-        self._policy = policy
+        self.policy = policy
         self._timeouts = timeouts
         self._budget = RestartBudget(policy.max_deaths, policy.period_s)
         self._state = MuleState.DOWN
@@ -448,11 +448,11 @@ class MuleLife:
 
     def _is_healthy(self, now: float) -> bool:
         up_s = now - self._up_since
-        return self._state is MuleState.UP and up_s >= self._policy.healthy_s
+        return self._state is MuleState.UP and up_s >= self.policy.healthy_s
 
     def _clean_sheet(self) -> None:
         self.failures = 0
-        self._backoff = min(self._policy.backoff_s, self._policy.backoff_max_s)
+        self._backoff = min(self.policy.backoff_s, self.policy.backoff_max_s)
         self._return_is_free = True
         self._budget.refill()
 
@@ -468,7 +468,7 @@ class MuleLife:
     def _back_off(self, now: float, jitter: float) -> tuple[Effect, ...]:
         self.deaths += 1
         self.failures += 1
-        longest = self._policy.backoff_max_s
+        longest = self.policy.backoff_max_s
         delay = self._backoff if self._budget.spend(now) else longest
         self._backoff = min(self._backoff * 2, longest)
         return self._spawn_at(now + delay * (0.5 + jitter / 2))

@@ -58,6 +58,7 @@ class MuleRow(TypedDict):
     pid: int | None
     mode: str
     program: str | None
+    start_method: str
     state: str
     uptime_s: float
     restarts: int
@@ -65,6 +66,18 @@ class MuleRow(TypedDict):
     in_hand: int
     leased: int
     last_exit: dict[str, object] | None
+    rss_bytes: int
+
+
+class ForkserverRow(TypedDict):
+    number: int
+    pid: int | None
+    state: str
+    preload: list[str]
+    mules: list[int]
+    uptime_s: float
+    restarts: int
+    unfit: list[str]
     rss_bytes: int
 
 
@@ -106,6 +119,7 @@ class Status(TypedDict):
     rss_bytes: int
     late_acks: int
     mules: list[MuleRow]
+    forkservers: list[ForkserverRow]
     queues: list[QueueRow]
     clients: list[dict[str, object]]
     locks: list[LockRow]

@@ -49,10 +49,15 @@ async def main():
 """
 
 
-async def told_by(daemon: Daemon, *tables: str) -> list[dict[str, object]]:
+METHODS = pytest.mark.parametrize("method", ["spawn", "forkserver"])
+
+
+async def told_by(
+    daemon: Daemon, *tables: str, method: str = "spawn"
+) -> list[dict[str, object]]:
     """Start mules with *tables*; return what each found out, by number."""
     daemon.program("tells", TELLS)
-    head = '[[mule]]\nprogram = "tells:main"\n'
+    head = f'[[mule]]\nprogram = "tells:main"\nstart_method = "{method}"\n'
     daemon.configure("".join(f"{head}{table}\n" for table in tables))
     await daemon.start()
     records = await daemon.logged("mule output", len(tables))
@@ -67,11 +72,14 @@ def identities(facts: dict[str, object], *kinds: str) -> set[str]:
     return {identity for link, identity in fds.items() if link.startswith(kinds)}
 
 
-async def test_a_mule_is_confined_as_its_table_says(daemon: Daemon) -> None:
+@METHODS
+async def test_a_mule_is_confined_as_its_table_says(
+    daemon: Daemon, method: str
+) -> None:
     limits = (
         "limits = { core = 4096, nofile = [64, 128], as = 4_000_000_000, cpu = 99 }"
     )
-    plain, limited = await told_by(daemon, "", limits)
+    plain, limited = await told_by(daemon, "", limits, method=method)
 
     assert (plain["death"], plain["no_new_privs"]) == (9, "0")
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
@@ -87,9 +95,12 @@ async def test_a_mule_is_confined_as_its_table_says(daemon: Daemon) -> None:
 
 
 @as_root
-async def test_a_mule_with_a_user_of_its_own_never_gets_more(daemon: Daemon) -> None:
+@METHODS
+async def test_a_mule_with_a_user_of_its_own_never_gets_more(
+    daemon: Daemon, method: str
+) -> None:
     # Root, because our Python may be out of any other user's reach.
-    (facts,) = await told_by(daemon, "user = 0")
+    (facts,) = await told_by(daemon, "user = 0", method=method)
 
     assert facts["no_new_privs"] == "1"
     assert facts["groups"] == []
@@ -97,12 +108,13 @@ async def test_a_mule_with_a_user_of_its_own_never_gets_more(daemon: Daemon) -> 
     assert await daemon.stop() == 0
 
 
+@METHODS
 async def test_a_mule_has_no_descriptor_of_the_master_or_of_another_mule(
-    daemon: Daemon,
+    daemon: Daemon, method: str
 ) -> None:
     planted, other_end = os.pipe()
     os.set_inheritable(planted, True)  # noqa: FBT003  (positional only)
-    one, two = await told_by(daemon, "", "")
+    one, two = await told_by(daemon, "", "", method=method)
     os.close(planted)
     os.close(other_end)
 
@@ -122,11 +134,12 @@ def fds_of(pid: int) -> set[str]:
     return {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
 
 
+@METHODS
 async def test_what_is_the_masters_alone_is_not_in_the_environment(
-    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "@nowhere")
-    (facts,) = await told_by(daemon, 'env = { GIVEN = "1" }')
+    (facts,) = await told_by(daemon, 'env = { GIVEN = "1" }', method=method)
 
     environ = facts["environ"]
     assert isinstance(environ, list)

@@ -62,6 +62,7 @@ def test_a_mule_is_told_what_it_is() -> None:
         "credit": 4,
         "uwsgi": False,
         "allow_pickle": False,
+        "preload": [],
     }
 
 

@@ -43,6 +43,8 @@ def test_every_setting_of_a_mule_reaches_its_specification(tmp_path: Path) -> No
         "user": NOBODY,
         "group": 12,
         "uwsgi": True,
+        "start_method": "forkserver",
+        "preload": ["web.models"],
     }
 
     plan = plan_of(
@@ -80,6 +82,8 @@ def test_every_setting_of_a_mule_reaches_its_specification(tmp_path: Path) -> No
             uid=NOBODY,
             gid=12,
             uwsgi=True,
+            start_method="forkserver",
+            preload=("web.models",),
         )
     }
 

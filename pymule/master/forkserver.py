@@ -1,0 +1,129 @@
+"""One forkserver as the master holds it, from its first process to its last."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from pymule.master.forking import Birth, Forking
+from pymule.master.generation import Generation, MuleSpec
+from pymule.master.output import MuleOutput
+from pymule.master.spawner import SpawnSpec
+from pymule.sansio.forkserver import Preload
+from pymule.sansio.supervision import MuleLife
+from pymule.sansio.target import MuleId
+from pymule.sansio.verbs import JsonObject
+
+__all__ = ("Forkserver", "ForkserverSpec")
+
+# It has no messages to share; a board cannot be empty.
+_BOARD_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ForkserverSpec:
+    """What mules must have in common to share a forkserver.
+
+    Args:
+        epoch: Of the reload that brought their code.
+    """
+
+    epoch: int
+    preload: tuple[str, ...]
+    python_path: tuple[str, ...]
+    uwsgi: bool
+    cwd: Path
+    env: tuple[tuple[str, str], ...]
+    nice: int | None
+    umask: int | None
+    limits: tuple[tuple[str, tuple[int, int]], ...]
+    uid: int | None
+    gid: int | None
+
+    @classmethod
+    def of(cls, spec: MuleSpec, epoch: int) -> Self:
+        """Return what *spec* must have in common with others of *epoch*."""
+        return cls(
+            epoch=epoch,
+            preload=spec.preload,
+            python_path=spec.python_path,
+            uwsgi=spec.uwsgi,
+            cwd=spec.cwd,
+            env=tuple(sorted(spec.env.items())),
+            nice=spec.nice,
+            umask=spec.umask,
+            limits=tuple(sorted(spec.limits.items())),
+            uid=spec.uid,
+            gid=spec.gid,
+        )
+
+    def orders(self) -> Preload:
+        """Return what it is to import."""
+        return Preload(list(self.python_path), list(self.preload), self.uwsgi)
+
+    def spawn_spec(self, number: int) -> SpawnSpec:
+        """Return how to start it; the mules inherit from it what is in here."""
+        return SpawnSpec(
+            mule=MuleId(0),
+            name=f"forkserver {number}",
+            title=f"pymule: forkserver {number} [{', '.join(self.preload)}]",
+            cwd=self.cwd,
+            env=dict(self.env),
+            nice=self.nice,
+            umask=self.umask,
+            limits=dict(self.limits),
+            uid=self.uid,
+            gid=self.gid,
+            board_bytes=_BOARD_BYTES,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Forkserver:
+    """A forkserver by one specification; what happens to it is decided elsewhere.
+
+    Args:
+        number: Names it in the log, and among the deadlines.
+        spec: What its mules have in common.
+        life: Decides when it starts.
+    """
+
+    number: int
+    spec: ForkserverSpec
+    life: MuleLife
+    # Those that it may have to fork again.
+    users: set[Generation] = field(default_factory=set)
+    # Wanted while it was not loaded.
+    waiting: list[Birth] = field(default_factory=list)
+    # Of the process that runs.
+    forking: Forking | None = None
+    outputs: list[MuleOutput] = field(default_factory=list)
+    started_at: float = 0.0
+    is_loaded: bool = False
+    # What an import raised: type, text, traceback.
+    error: JsonObject | None = None
+    # Why it cannot fork; mules are spawned instead.
+    unfit: list[str] = field(default_factory=list)
+    # Set when it is not wanted any more, and no process of it is left.
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs."""
+        return None if self.forking is None else self.forking.process.pid
+
+    def describe(self) -> JsonObject:
+        """Return what ``status`` tells of it."""
+        is_running = self.forking is not None
+        uptime_s = time.monotonic() - self.started_at if is_running else 0.0
+        return {
+            "number": self.number,
+            "pid": self.pid,
+            "state": self.life.state.value,
+            "preload": list(self.spec.preload),
+            "mules": sorted(user.spec.id for user in self.users),
+            "uptime_s": round(uptime_s, 3),
+            "restarts": self.life.restarts,
+            "unfit": list(self.unfit),
+        }

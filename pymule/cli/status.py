@@ -57,7 +57,11 @@ def render_status(
         table("queues", _QUEUE_COLUMNS, _is_in_use),
         _clients(rows_of(status, "clients"), most),
     ]
-    for key, columns in (("signals", _SIGNAL_COLUMNS), ("locks", _LOCK_COLUMNS)):
+    for key, columns in (
+        ("forkservers", _FORKSERVER_COLUMNS),
+        ("signals", _SIGNAL_COLUMNS),
+        ("locks", _LOCK_COLUMNS),
+    ):
         if rows_of(status, key):
             parts.insert(-1, table(key, columns))
     return "\n\n".join(parts) + "\n"
@@ -138,8 +142,17 @@ def _client_groups(clients: Sequence[Row]) -> str:
 
 
 def _farms(row: Row) -> str:
-    farms = row.get("farms")
-    return shown(",".join(map(str, farms)) if isinstance(farms, list) else None)
+    return _listed(row, "farms")
+
+
+def _count_mules(row: Row) -> str:
+    mules = row.get("mules")
+    return shown(len(mules) if isinstance(mules, list) else None)
+
+
+def _listed(row: Row, key: str, between: str = ",") -> str:
+    found = row.get(key)
+    return shown(between.join(map(str, found)) if isinstance(found, list) else None)
 
 
 def _last_exit(row: Row) -> str:
@@ -181,6 +194,18 @@ _MULE_COLUMNS: Final = (
     Column("IN HAND", plain("in_hand"), is_number=True),
     Column("RSS", lambda row: size_of(row.get("rss_bytes")), is_number=True),
     Column("LAST EXIT", _last_exit),
+)
+
+_FORKSERVER_COLUMNS: Final = (
+    Column("FORKSERVER", plain("number"), is_number=True),
+    Column("PRELOAD", lambda row: _listed(row, "preload")),
+    Column("MULES", _count_mules, is_number=True),
+    Column("STATE", plain("state")),
+    Column("PID", plain("pid"), is_number=True),
+    Column("UP", lambda row: duration_of(row.get("uptime_s")), is_number=True),
+    Column("RESTARTS", plain("restarts"), is_number=True),
+    Column("RSS", lambda row: size_of(row.get("rss_bytes")), is_number=True),
+    Column("UNFIT", lambda row: _listed(row, "unfit", "; ")),
 )
 
 _SIGNAL_COLUMNS: Final = (

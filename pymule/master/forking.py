@@ -35,6 +35,8 @@ News = Loaded | Unfit | Broken
 # Mules that it is asked for at a time. It forks one after the other, and each that
 # waits in its socket has ten descriptors of ours.
 _AT_A_TIME: Final = 4
+# What it may say before others have their turn; it runs code of the application.
+_WORDS_A_TURN: Final = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -164,9 +166,11 @@ class Forking:
             undo.pop_all()
         self._asked[number] = _Asked(birth, ours, time.monotonic())
 
-    def hear(self) -> None:
-        """Act on all that it has said."""
-        while self._is_open:
+    def hear(self, at_most: int = _WORDS_A_TURN) -> None:
+        """Act on what it has said."""
+        for _ in range(at_most):
+            if not self._is_open:
+                return
             try:
                 data = self.process.link.recv(MAX_WORD_BYTES)
             except BlockingIOError:

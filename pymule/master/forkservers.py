@@ -290,29 +290,36 @@ class Forkservers:
         forking.process.kill(signum)
 
     def _tells(self, server: Forkserver, news: News) -> None:
+        # It says one of these, once; what the application says in its place is nothing.
+        if server.life.state is not MuleState.STARTING:
+            return
         match news:
             case Loaded():
                 self._loaded(server)
             case Unfit(reasons):
-                log(
-                    _LOGGER,
-                    logging.WARNING,
-                    "forkserver unfit",
-                    forkserver=server.number,
-                    reason="; ".join(reasons),
-                )
-                server.unfit = reasons
-                server.is_loaded = True
-                self._stop(server)
-                for generation in list(server.users):
-                    if self.cancel(generation):
-                        self._on_unfit(generation)
+                self._unfit(server, reasons)
             case Broken(error):
                 server.error = error
 
+    def _unfit(self, server: Forkserver, reasons: list[str]) -> None:
+        log(
+            _LOGGER,
+            logging.WARNING,
+            "forkserver unfit",
+            forkserver=server.number,
+            reason="; ".join(reasons),
+        )
+        server.unfit = reasons
+        server.is_loaded = True
+        self._stop(server)
+        for generation in list(server.users):
+            if self.cancel(generation):
+                self._on_unfit(generation)
+
     def _loaded(self, server: Forkserver) -> None:
-        if server.life.state is not MuleState.STARTING or server.forking is None:
-            return
+        forking = server.forking
+        if forking is None:
+            raise AssertionError("it was heard")
         now = time.monotonic()
         log(
             _LOGGER,
@@ -325,7 +332,7 @@ class Forkservers:
         self._apply(server, server.life.ready(now))
         waiting, server.waiting = server.waiting, []
         for birth in waiting:
-            server.forking.fork(birth)
+            forking.fork(birth)
 
     def _fell_silent(
         self, server: Forkserver, error: RemoteProtocolError | None
@@ -350,8 +357,8 @@ class Forkservers:
         forking = server.forking
         if forking is None:
             raise AssertionError("it has a pid")
-        # What it said last.
-        forking.hear()
+        # What it said last; no more than its socket holds.
+        forking.hear(sys.maxsize)
         exit_ = Exit(None, -status) if status < 0 else Exit(status)
         reason = server.life.kill_reason or exit_.reason
         if server.error is not None:

@@ -146,6 +146,28 @@ def test_locks_are_shown_when_there_are_any() -> None:
     assert "LOCK" not in render_status({"locks": []})
 
 
+def test_forkservers_are_shown_when_there_are_any() -> None:
+    row = {
+        "number": 1,
+        "pid": 12,
+        "state": "up",
+        "preload": ["app", "app.models"],
+        "mules": [1, 2, 3],
+        "uptime_s": 61.5,
+        "restarts": 0,
+        "unfit": [],
+        "rss_bytes": 1024,
+    }
+    unfit = {"number": 2, "unfit": ["thread 'a'", "thread 'b'"]}
+
+    shown = render_status({"forkservers": [row, unfit]}).splitlines()
+
+    head = next(n for n, line in enumerate(shown) if line.startswith("FORKSERVER"))
+    assert shown[head + 1].split()[:6] == ["1", "app,app.models", "3", "up", "12", "1m"]
+    assert shown[head + 2].endswith("  thread 'a'; thread 'b'")
+    assert "FORKSERVER" not in render_status({"forkservers": []})
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [

@@ -51,8 +51,8 @@ def after_fork(function: F) -> F:
     For what processes must not share, though they share what was imported: connections,
     threads, files, random numbers of libraries that keep their own. It takes no
     arguments. When it is called, the mule has imported what ``preload`` names and the
-    module of its program, or the application, but has no event loop. So it is however
-    the mule was started. If it raises, the mule does not start.
+    module of its program, or the application, and no event loop runs in its thread. So
+    it is however the mule was started. If it raises, the mule does not start.
 
     A script is a program that has begun: what it imports itself comes too late, unless
     it is in ``preload``.

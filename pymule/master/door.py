@@ -26,7 +26,7 @@ __all__ = ("Door", "check_descriptors", "warn_of_descriptors")
 _LOGGER: Final = logging.getLogger("pymule.master")
 
 # Link and scoreboard, two each (the transport and the mapping have their own), stacks,
-# pidfd, stdout and stderr.
+# pidfd, stdout and stderr; a forkserver has as many.
 _FDS_OF_A_MULE: Final = 8
 # Timers, the log, the configuration, file monitors, the journal, and who lingers.
 _FDS_OF_THE_MASTER: Final = 48
@@ -164,4 +164,5 @@ def warn_of_descriptors(plan: Plan) -> None:
 
 
 def _kept_descriptors(plan: Plan) -> int:
-    return _FDS_OF_A_MULE * len(plan.mules) + _FDS_OF_THE_MASTER
+    processes = len(plan.mules) + plan.forkserver_count
+    return _FDS_OF_A_MULE * processes + _FDS_OF_THE_MASTER

@@ -15,6 +15,7 @@ from pymule.config import (
     group_id,
     user_id,
 )
+from pymule.master.forkserver import ForkserverSpec
 from pymule.master.generation import MuleSpec
 from pymule.master.roles import AccessRule, Members
 from pymule.sansio.delivery import DeliveryPolicy
@@ -89,6 +90,8 @@ class Plan:
     state_dir: Path | None = None
     on_damage: Literal["refuse", "salvage"] = "refuse"
     patience: Patience = Patience()
+    # How many forkservers they need, once none of an earlier reload is left.
+    forkserver_count: int = 0
     # Settings that count at the start only, to tell when a reload changes them.
     at_start: Mapping[str, object] = field(default_factory=dict)
 
@@ -130,6 +133,13 @@ def make_plan(
         state_dir=settings.state_dir,
         on_damage=settings.on_damage,
         touch_reload=tuple(map(str, settings.touch_reload)),
+        forkserver_count=len(
+            {
+                ForkserverSpec.of(spec, 0)
+                for spec in mules.values()
+                if spec.start_method == "forkserver"
+            }
+        ),
         at_start={key: getattr(settings, key) for key in _AT_START},
     )
 

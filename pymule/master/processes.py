@@ -58,6 +58,7 @@ class Processes:
         self._is_congested = is_congested
         self._spawner = Spawner(loop, self._exited)
         self._running: dict[MuleProcess, tuple[Generation, Process]] = {}
+        self._pids: set[int] = set()
         self._oom = OomCounter()
         self._is_reap_due = False
         self.forkservers = Forkservers(
@@ -97,7 +98,7 @@ class Processes:
 
     def _adopt(self, mule: MuleId, pid: int, ends: Ends) -> MuleProcess:
         """Make a process that was forked ours, unless it is somebody else's."""
-        if pid in self._known_pids():
+        if pid in self._pids or pid in self.forkservers.pids:
             raise ChildProcessError(f"process {pid} is known already")
         return self._spawner.adopt(mule, pid, ends)
 
@@ -108,6 +109,7 @@ class Processes:
         link = LinkId(next(self._numbers))
         running = Process(link, process, Scoreboard(process.board), since)
         self._running[process] = generation, running
+        self._pids.add(process.pid)
         generation.watch_output(running, self._loop, _emitter(spec), self._is_congested)
         log(_LOGGER, logging.INFO, "mule spawned", mule=spec.id, pid=process.pid)
         self._on_started(generation, running)
@@ -115,6 +117,7 @@ class Processes:
 
     def _exited(self, process: MuleProcess, returncode: int) -> None:
         generation, running = self._running.pop(process)
+        self._pids.discard(process.pid)
         self._on_exited(generation, running, returncode)
 
     def reason_of(self, generation: Generation, running: Process, exit_: Exit) -> str:
@@ -169,15 +172,12 @@ class Processes:
         # Some of these may be mules of which a forkserver has not told yet.
         self._is_reap_due = self.forkservers.is_busy
         if not self._is_reap_due:
-            reap_orphans(self._known_pids())
+            reap_orphans(self._pids | self.forkservers.pids)
 
     def _reap_soon(self) -> None:
         """A forkserver may have told of the last mule that it was asked for."""
         if self._is_reap_due:
             self._loop.call_soon(self.reap)
-
-    def _known_pids(self) -> set[int]:
-        return {process.pid for process in self._running} | self.forkservers.pids
 
 
 def _spawn_spec(spec: MuleSpec) -> SpawnSpec:

@@ -168,7 +168,7 @@ class _Forkserver:
             for thread in _other_threads()
         ]
         if count := _count_open_loops():
-            reasons.append(f"{count} event loops that are not closed")
+            reasons.append(f"event loops that are not closed: {count}")
         return reasons
 
     # The birth of a mule

@@ -26,6 +26,19 @@ def plan_of(
     return make_plan(settings, environ or {})
 
 
+def test_mules_that_inherit_the_same_need_one_forkserver(tmp_path: Path) -> None:
+    tables = [
+        {"count": 3},
+        {"env": {"A": "1"}},
+        {"start_method": "spawn", "env": {"A": "2"}},
+    ]
+
+    plan = plan_of(tmp_path, start_method="forkserver", mule=tables)
+
+    assert plan.forkserver_count == 2
+    assert plan_of(tmp_path, mule=[{}]).forkserver_count == 0
+
+
 def test_every_setting_of_a_mule_reaches_its_specification(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     mule = {

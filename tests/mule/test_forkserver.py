@@ -250,7 +250,7 @@ def test_an_import_that_fails_is_told_and_printed(stud: Stud) -> None:
         ),
         (
             "import asyncio\nloop = asyncio.new_event_loop()",
-            "1 event loops that are not closed",
+            "event loops that are not closed: 1",
         ),
     ],
 )

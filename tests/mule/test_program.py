@@ -234,6 +234,54 @@ async def test_a_program_handles_messages_and_returns(stall: Stall, mode: str) -
     assert len(stall.master.all(Ready)) == 1
 
 
+@pytest.mark.parametrize("kind", ["callable", "script", "app"])
+async def test_hooks_run_before_the_program_of_a_mule_that_is_spawned(
+    stall: Stall, kind: str
+) -> None:
+    stall.write(
+        "shared.py",
+        "import pymule\n@pymule.after_fork\ndef hook(): print('hook of', __name__)",
+    )
+    stall.write("work.py", "import shared\nprint('loaded')\ndef main(): print('runs')")
+    stall.write("work_script.py", "import shared\nprint('runs')")
+    stall.master.mule["preload"] = ["shared"]
+    match kind:
+        case "callable":
+            await stall.start("work:main")
+        case "script":
+            await stall.start("work_script.py")
+        case _:
+            await stall.start(None, app="work")
+
+    expected = {
+        "callable": ["loaded", "hook of shared", "runs"],
+        "script": ["hook of shared", "runs"],
+        "app": ["loaded", "hook of shared"],
+    }
+    await wait_until(lambda: stall.out.splitlines() == expected[kind], within=SLOW)
+
+
+@pytest.mark.parametrize("program", ["work:main", None])
+async def test_a_hook_that_raises_ends_the_mule(
+    stall: Stall, program: str | None
+) -> None:
+    stall.write(
+        "work.py",
+        "import pymule\n"
+        "@pymule.after_fork\n"
+        "def hook(): raise OSError('no such host')\n"
+        "def main(): print('runs')",
+    )
+
+    await stall.start(program, app=None if program else "work")
+
+    assert await stall.end() == 1
+    assert "in hook" in stall.err
+    assert stall.error["text"] == "no such host"
+    assert not stall.master.all(Ready)
+    assert stall.out == ""
+
+
 @MODES
 async def test_term_ends_a_program_in_good_order(stall: Stall, mode: str) -> None:
     await start_echo(stall, mode)

@@ -14,7 +14,8 @@ __all__ = ("svg_of",)
 _SETTINGS: Final = {
     "svg.hashsalt": "pymule",
     "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -89,6 +90,7 @@ def _draw_bars(axes: Any, plot: Plot) -> None:
         axes.set_xscale("log")
         axes.set_xlim(*_decades(plot))
         axes.minorticks_off()
+    axes.xaxis.set_major_formatter(_tick)
     axes.set_xlabel(plot.unit + (", log scale" if plot.is_log else ""))
     axes.grid(axis="x")
 
@@ -122,13 +124,18 @@ def _draw_lines(axes: Any, plot: Plot) -> None:
         axes.minorticks_off()
     else:
         axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(_tick)
     axes.set_ylabel(plot.unit + (", log scale" if plot.is_log else ""))
     axes.grid(axis="y")
 
 
+def _tick(value: float, _place: object) -> str:
+    return _short(value)
+
+
 def _short(value: float) -> str:
     """Return three digits of it, as in ``1.14 M`` or ``618 k``."""
-    for scale, unit in ((1e6, " M"), (1e3, " k")):
+    for scale, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= scale:
             return f"{value / scale:.3g}{unit}"
     return f"{value:.3g}"

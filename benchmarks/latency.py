@@ -34,8 +34,8 @@ from benchmarks.stage import PeerError, Stage
 __all__ = ("Way", "answer", "tail")
 
 # Whoever sends one message a second is idle, so all of them do that side by side, each
-# at an instant of its own: five seconds for all of them, not for each.
-_SLOW: Final = Phase(1, 4)
+# at an instant of its own: that takes seconds for all of them, not for each.
+_SLOW: Final = Phase(1, 3)
 _QUICK_SLOW: Final = Phase(4, 2)
 _PHASES: Final = (Phase(100, 50), Phase(10_000, 5_000))
 _QUICK_PHASES: Final = (Phase(100, 10), Phase(10_000, 500))

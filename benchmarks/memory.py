@@ -33,7 +33,7 @@ _QUICK_PROCESSES: Final = 2
 _ROUNDS: Final = 5
 _QUICK_ROUNDS: Final = 1
 # What is freed at the end of a start is given back by then.
-_SETTLE_S: Final = 0.5
+_SETTLE_S: Final = 0.3
 _KIBI: Final = 1024
 _LIGHT: Final = "benchmarks.programs.sitters"
 _HEAVY: Final = "benchmarks.programs.heavy_sitters"

@@ -10,6 +10,7 @@ from benchmarks.cli import run
 from benchmarks.latency import tail
 from benchmarks.notes import FOLDER, SCENARIO, read_note, stamped
 from benchmarks.pace import Arrivals, Phase, phases_of, scenario_of
+from tests.conftest import MS
 
 
 def test_messages_are_planned_at_equal_distances() -> None:
@@ -66,6 +67,7 @@ def test_a_tail_is_not_told_from_too_few_messages() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60_000 * MS)
 def test_latency_is_measured_both_ways_and_at_each_rate(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     words = ["--quick", "--messages", "20", "--rounds", "1", "--peers", "pymule"]

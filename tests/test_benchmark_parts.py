@@ -18,6 +18,7 @@ from benchmarks.notes import FOLDER
 from benchmarks.peers.pymule_file import refusal_of
 from benchmarks.stage import PeerError
 from benchmarks.start import Start, start_of
+from tests.conftest import MS
 
 
 def test_the_log_tells_when_the_first_and_the_last_mule_were_ready() -> None:
@@ -97,6 +98,7 @@ def test_a_file_that_this_pymule_does_not_know_is_refused_with_the_reason() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60_000 * MS)
 def test_each_kind_of_call_is_measured_against_an_echo(tmp_path: Path) -> None:
     written = json.loads(
         _asked("calls", tmp_path, "--messages", "1000", "--rounds", "1")
@@ -110,6 +112,7 @@ def test_each_kind_of_call_is_measured_against_an_echo(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60_000 * MS)
 def test_a_start_is_measured_against_a_bare_python(tmp_path: Path) -> None:
     written = json.loads(_asked("start", tmp_path, "--quick", "--messages", "1"))
 
@@ -119,6 +122,7 @@ def test_a_start_is_measured_against_a_bare_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60_000 * MS)
 def test_mules_are_weighed_against_a_bare_process(tmp_path: Path) -> None:
     written = json.loads(_asked("memory", tmp_path, "--messages", "1", "--rounds", "1"))
 
@@ -127,6 +131,7 @@ def test_mules_are_weighed_against_a_bare_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60_000 * MS)
 def test_a_turn_of_the_master_is_weighed_at_each_depth(tmp_path: Path) -> None:
     words = ["--quick", "--messages", "100", "--rounds", "1"]
 

@@ -149,6 +149,9 @@ class Connections:
             # A flood of messages, or of frames that do nothing.
             rest = MUCH if 2 * rests.count(MUCH) > len(rests) else DEAR
         self._fairness.worked(connection, peer, rest)
+        pid = peer.credentials.pid
+        is_one_of_many = self._door.has_many(pid)
+        self._fairness.heard(connection, pid, is_one_of_many=is_one_of_many)
         self._fairness.weigh(connection, peer)
 
     def _act(self, connection: Connection, peer: ClientPeer, verb: Verb) -> float:
@@ -225,7 +228,8 @@ class Connections:
         self._locks.peer_gone(peer)
         self._clients.remove(peer)
         self._door.left(peer.credentials)
-        self._fairness.left(connection)
+        pid = peer.credentials.pid
+        self._fairness.left(connection, pid, is_last=self._door.is_new(pid))
         if isinstance(reason, ProtocolError):
             # It may come again at once, to break the same rule.
             self._fairness.broke(connection, peer)

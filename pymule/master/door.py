@@ -67,6 +67,14 @@ class Door:
         self.refuse(sock, reason)
         return False
 
+    def is_new(self, pid: int) -> bool:
+        """Whether a process has no place."""
+        return self._places.is_new(pid)
+
+    def has_many(self, pid: int) -> bool:
+        """Whether a process has more than one place."""
+        return self._places.has_many(pid)
+
     def left(self, who: Credentials) -> None:
         """Somebody who had a place left."""
         self._places.leave(who.uid, who.pid)

@@ -9,12 +9,14 @@ from pymule.master.clients import ClientPeer, Clients
 from pymule.master.hangups import Hangups
 from pymule.sansio.crowd import Crowd
 from pymule.sansio.pace import DEAR, Pace
+from pymule.sansio.rota import Rota
 
 __all__ = ("Fairness",)
 
 # Why a client is not read from.
 _REST: Final = "rest"
 _CROWD: Final = "crowd"
+_TURN: Final = "turn"
 # About what it takes to greet somebody.
 _GREETING_S: Final = 0.00025
 # Longer than the work of one turn for one client.
@@ -43,6 +45,9 @@ class Fairness:
         # a flood that nobody else is held up by may be as fast as it can.
         self._floods: Pace[int] = Pace()
         self._client_turns = 0
+        # By process as well: one with many connections is no more than one with one.
+        self._rota: Rota[int, Connection] = Rota()
+        self._is_turn_due = False
         self._crowd: Crowd[Connection] = Crowd(transit_bytes)
         # Those that are held back for the crowd, and their descriptors.
         self._held: dict[Connection, int] = {}
@@ -78,7 +83,42 @@ class Fairness:
         )
         if seconds or connection.session.has_more:
             connection.hold(_REST)
-            self._loop.call_later(seconds, connection.release, _REST)
+            self._loop.call_later(seconds, self._rested, connection, pid)
+
+    def _rested(self, connection: Connection, pid: int) -> None:
+        """A rest is over: what was said meanwhile is heard, if others let it."""
+        # Else all of a process that rested together would be heard together.
+        if self._rota.wait(pid, connection):
+            connection.hold(_TURN)
+            self._look_for_turn()
+        connection.release(_REST)
+
+    def heard(self, connection: Connection, pid: int, *, is_one_of_many: bool) -> None:
+        """Hear others before what else the process *pid* says.
+
+        Args:
+            connection: Where it has said something.
+            pid: The process.
+            is_one_of_many: Whether it has other connections.
+        """
+        if not is_one_of_many:
+            self._rota.pass_by(pid)
+            return
+        if self._rota.hear(pid, connection):
+            connection.hold(_TURN)
+        self._look_for_turn()
+
+    def _look_for_turn(self) -> None:
+        if not self._is_turn_due and self._rota.is_in_use:
+            self._is_turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """A turn of the loop is over."""
+        self._is_turn_due = False
+        for connection in self._rota.turn():
+            connection.release(_TURN)
+        self._look_for_turn()
 
     def broke(self, connection: Connection, peer: ClientPeer) -> None:
         """A client broke a rule, by what was read just now or by saying nothing."""
@@ -106,8 +146,9 @@ class Fairness:
         """Whether a client is held back for what it has in transit."""
         return connection in self._held
 
-    def left(self, connection: Connection) -> None:
-        """A client is gone."""
+    def left(self, connection: Connection, pid: int, *, is_last: bool) -> None:
+        """A client of the process *pid* is gone, which was its last one or not."""
+        self._rota.forget(pid, connection, is_last=is_last)
         self._crowd.forget(connection)
         self._hangups.forget(self._held.pop(connection, -1))
 

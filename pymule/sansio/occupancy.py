@@ -54,6 +54,10 @@ class Occupancy:
         """Whether a process has no place yet."""
         return not self._by_process[pid]
 
+    def has_many(self, pid: int) -> bool:
+        """Whether a process has more than one place."""
+        return self._by_process[pid] > 1
+
     def take(self, uid: int, pid: int) -> None:
         """Somebody has a place now."""
         self.taken += 1

@@ -1,12 +1,15 @@
 """Guests that take more of a master than others leave them."""
 
+import asyncio
 import os
+import socket
 import time
 from dataclasses import replace
 
 import pytest
 
 from pymule.errors import DrainingError
+from pymule.master import listener
 from pymule.master.plan import Patience
 from pymule.sansio.batch import pack_bodies
 from pymule.sansio.frame import Opcode, encode_frame
@@ -165,6 +168,40 @@ async def test_a_flood_of_messages_rests_where_other_clients_have_work(
     record = fairness._floods._records[os.getpid()]
     assert (record.free_at > 0) == has_company
     assert master.router.queues["mule"].count == 600
+
+
+async def test_a_process_with_many_connections_is_heard_as_one_that_has_one(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_credentials = listener.peer_credentials
+    pids = [1, *[2] * 40]
+
+    def credentials(sock: socket.socket) -> listener.Credentials:
+        return replace(true_credentials(sock), pid=pids.pop(0))
+
+    monkeypatch.setattr(listener, "peer_credentials", credentials)
+    master = await yard.open(a_plan())
+    question = Call(1, {"method": "is_locked", "name": "a"})
+    alone = await yard.greeted("alone")
+    crowd = [await yard.greeted(f"one of many {number}") for number in range(40)]
+
+    async def talk() -> None:
+        while True:
+            for guest in crowd:
+                await guest.say(question)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        talking = tasks.create_task(talk())
+        before = master.connections._fairness._client_turns
+        for _ in range(50):
+            await alone.say(question)
+            await alone.hear(Reply)
+        heard = master.connections._fairness._client_turns - before
+        talking.cancel()
+
+    # If each was heard in each turn of the loop, it would be some 4,000 times.
+    assert 100 < heard < 1_000
 
 
 async def test_who_was_waited_for_in_vain_has_made_no_work(yard: Yard) -> None:

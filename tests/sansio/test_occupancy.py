@@ -86,3 +86,14 @@ def test_there_are_never_more_than_places(
 
     assert places.taken == 0
     assert places.is_new(1)
+
+
+def test_who_has_more_than_one_place_has_many() -> None:
+    places = Occupancy()
+    places.take(0, 7)
+    assert not places.has_many(7)
+
+    places.take(0, 7)
+
+    assert places.has_many(7)
+    assert not places.has_many(8)

@@ -90,11 +90,12 @@ class Connections:
             return False
         rest = self._fairness.rest_of(credentials.pid)
         if rest > self._plan().patience.rest_s:
-            self._door.refuse(
-                sock,
-                f"process {credentials.pid} makes too much work; it may connect in"
-                f" {rest:.1f} seconds",
-            )
+            if not self._door.dismisses(sock):
+                self._door.refuse(
+                    sock,
+                    f"process {credentials.pid} makes too much work; it may connect in"
+                    f" {rest:.1f} seconds",
+                )
             return False
         if not self._door.admits(sock, credentials):
             return False

@@ -97,6 +97,17 @@ class Door:
             who.uid, who.pid, plan.max_clients, is_household=is_household
         )
 
+    def dismisses(self, sock: socket.socket) -> bool:
+        """Close *sock* without a word if many are being told why already; tell whether.
+
+        For those who were told before: to say no takes longer than to accept them.
+        """
+        if len(self._lingering) < _LINGERING:
+            return False
+        sock.close()
+        self._refused += 1
+        return True
+
     def refuse(self, sock: socket.socket, reason: str) -> None:
         """Tell a newcomer why it is not let in, and take its socket."""
         say_no(sock, reason)

@@ -16,6 +16,7 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -306,8 +307,10 @@ def _groups_of(sock: socket.socket) -> tuple[int, ...]:
 # So many newcomers in one turn of the loop; then the mules have theirs.
 _BURST: Final = 64
 _PAUSE: Final = 0.1
-# After a burst of which nobody was let in: they may all come again at once.
-_REFUSED_PAUSE: Final = 0.02
+# After a burst of which nobody was let in, for they may all come again at once: so many
+# times as long as that took. A pause of a fixed length would let them fill the backlog,
+# and a command would find no place in it.
+_REFUSED_REST: Final = 3.0
 _NO_FD_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -357,6 +360,7 @@ class Acceptor:
 
     def _accept_burst(self) -> None:
         refused = 0
+        began = time.monotonic()
         for _ in range(_BURST):
             try:
                 connection, _address = self._socket.accept()
@@ -374,7 +378,7 @@ class Acceptor:
             if not self._is_open:
                 return
         if refused == _BURST:
-            self._wait(_REFUSED_PAUSE)
+            self._wait(_REFUSED_REST * (time.monotonic() - began))
 
     def _pause(self, exc: OSError) -> None:
         refused = self._refuse_waiting() if exc.errno in _NO_FD_LEFT else 0

@@ -15,6 +15,7 @@ from pymule.sansio.batch import pack_bodies
 from pymule.sansio.frame import Opcode, encode_frame
 from pymule.sansio.verbs import Call, Listen, Reply, Submit
 from tests.conftest import MS, wait_until
+from tests.master.conftest import Logged
 from tests.master.harness import LONG, Yard, a_plan, a_queue, reason_of
 
 
@@ -129,6 +130,28 @@ async def test_who_makes_too_much_work_may_not_connect_once_more(yard: Yard) -> 
     reason = reason_of(await second.ended())
     assert f"process {os.getpid()} makes too much work" in reason
     assert (await first.call("ping")).kind == 0
+
+
+async def test_of_many_that_may_not_connect_some_are_told_why(
+    yard: Yard, logged: Logged
+) -> None:
+    master = await yard.open(a_plan())
+    first = await yard.greeted("first")
+    master.connections._fairness._pace._records[os.getpid()].free_at = (
+        time.monotonic() + LONG
+    )
+    guests = [yard.guest() for _ in range(200)]
+
+    for guest in guests:
+        await guest.connect()
+    told = [guest for guest in guests if await guest.ended()]
+
+    assert 1 <= len(told) <= 32
+    assert (await first.call("ping")).kind == 0
+    await wait_until(
+        lambda: sum(int(str(f["count"])) for f in logged("clients refused")) == 200,
+        within=LONG,
+    )
 
 
 async def test_a_newcomer_that_is_kept_waiting_leaves_nothing_behind(

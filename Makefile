@@ -71,8 +71,13 @@ cover: $(STAMP)  ## Run all tests and count what they reach, in the mules too
 	$(PY) -m coverage report
 	$(PY) -m coverage report --include='pymule/sansio/*' --fail-under=100
 
+# RENEW=1 writes what is measured now to benchmarks/guard.json.
+.PHONY: guard
+guard: $(STAMP)  ## See that a message costs what it did (RENEW=1: that is the new cost)
+	$(PY) -m benchmarks.guard $(if $(RENEW),--renew,--prove)
+
 .PHONY: check
-check: lint types cover  ## What CI runs: lint, types and all tests with their coverage
+check: lint types cover guard  ## What CI runs: lint, types, tests and what a message costs
 
 .PHONY: bench
 bench: $(STAMP)  ## Measure against the peers, 20 minutes (ONLY=throughput, QUICK=1)

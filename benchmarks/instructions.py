@@ -1,0 +1,111 @@
+"""How many instructions a message takes, counted by valgrind's callgrind.
+
+Times differ from run to run by more than a regression that matters; counts by a
+thousandth. A count depends on the build of Python, so it is divided by that of a course
+of ordinary Python, which was counted in the same process.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.programs.guarded import COURSES, REFERENCE, UNIT
+
+__all__ = ("PATHS", "Counts", "count", "planted", "why_no_counts")
+
+PATHS: Final = tuple(name for name in COURSES if name not in {REFERENCE, UNIT})
+"""The courses that are ours."""
+
+Counts = Mapping[str, float]
+"""By course: instructions a message."""
+
+_ROOT: Final = Path(__file__).parent.parent
+_PROGRAM: Final = "benchmarks.programs.guarded"
+# Counts that end when a course is over: of what was before it, of its warm-up, of its
+# passes and of three times as many.
+_COUNTS_OF_ONE: Final = 4
+_SUMMARY: Final = re.compile(r"^summary: (\d+)$", re.MULTILINE)
+
+
+def why_no_counts() -> str | None:
+    """Return why nothing can be counted here, or ``None``; installs valgrind."""
+    if shutil.which("valgrind") is not None:
+        return None
+    if shutil.which("apt-get") is None or os.getuid() != 0:
+        return "there is no valgrind"
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (
+        ["update"],
+        ["install", "--yes", "--no-install-recommends", "valgrind"],
+    ):
+        done = subprocess.run(  # noqa: S603  (words of this module)
+            ["apt-get", "--quiet", *words],  # noqa: S607  (wherever the system has it)
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            return f"there is no valgrind; apt-get {words[0]}: {done.stderr.strip()}"
+    return None
+
+
+def count(
+    courses: Sequence[str] = tuple(COURSES), planted: Mapping[str, int] | None = None
+) -> dict[str, float]:
+    """Count the instructions of a message in each of *courses*.
+
+    Args:
+        courses: Their names.
+        planted: By course: units of work to add to each message.
+    """
+    units = planted or {}
+    words = [f"{name}:{units.get(name, 0)}" for name in courses]
+    with tempfile.TemporaryDirectory(prefix="guard-") as folder:
+        _run(Path(folder), words)
+        parts = [_summary(Path(folder), n) for n in range(1, 1 + 4 * len(words))]
+    found = {}
+    for number, name in enumerate(courses):
+        _, _, less, more = parts[number * _COUNTS_OF_ONE :][:_COUNTS_OF_ONE]
+        course = COURSES[name]
+        found[name] = (more - less) / (2 * course.passes * course.messages)
+    return found
+
+
+def planted(counts: Counts, percent: float) -> dict[str, int]:
+    """Return by path how many units of work are so many *percent* of its count."""
+    return {
+        name: max(1, round(counts[name] * percent / 100 / counts[UNIT]))
+        for name in PATHS
+        if name in counts
+    }
+
+
+def _run(folder: Path, words: Sequence[str]) -> None:
+    valgrind = (
+        "valgrind",
+        "--tool=callgrind",
+        # A count ends, and another begins, at each call of it.
+        "--dump-before=getppid",
+        f"--callgrind-out-file={folder}/out",
+    )
+    subprocess.run(  # noqa: S603  (our own words, no shell)
+        [*valgrind, sys.executable, "-m", _PROGRAM, *words],
+        cwd=_ROOT,
+        # The hashes of texts decide how often a dict looks twice.
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        check=True,
+        capture_output=True,
+    )
+
+
+def _summary(folder: Path, number: int) -> int:
+    found = _SUMMARY.search((folder / f"out.{number}").read_text())
+    assert found is not None, "each count is summed up"
+    return int(found[1])

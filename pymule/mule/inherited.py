@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import Final, Self
 
+from pymule.sansio.slots import frozen
 from pymule.scoreboard import STACKS_SIGNAL
 
 __all__ = ("EXIT_ORPHANED", "Inherited")
@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inherited:
     """Three descriptors, and who the master is.
 

@@ -115,12 +115,13 @@ class Forkserver:
 
     def describe(self) -> JsonObject:
         """Return what ``status`` tells of it."""
-        is_running = self.forking is not None
-        uptime_s = time.monotonic() - self.started_at if is_running else 0.0
+        now = time.monotonic()
+        uptime_s = 0.0 if self.forking is None else now - self.started_at
+        is_failing = self.life.is_failing(now)
         return {
             "number": self.number,
             "pid": self.pid,
-            "state": self.life.state.value,
+            "state": "failing" if is_failing else self.life.state.value,
             "preload": list(self.spec.preload),
             "mules": sorted(user.spec.id for user in self.users),
             "uptime_s": round(uptime_s, 3),

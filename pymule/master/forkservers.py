@@ -64,7 +64,7 @@ class Forkservers:
         adopt: Makes a mule that was forked ours; raises OSError.
         is_congested: Whether the log cannot take more lines now.
         on_forked: Called with a mule's process, and the time when it was asked for.
-        on_failed: Called with why there is none.
+        on_failed: Called with why there is none, and with what an import raised.
         on_unfit: Called for a mule that must be spawned instead.
     """
 
@@ -76,7 +76,7 @@ class Forkservers:
         adopt: Callable[[MuleId, int, Ends], MuleProcess],
         is_congested: Callable[[], bool],
         on_forked: Callable[[Generation, MuleProcess, float], None],
-        on_failed: Callable[[Generation, str], None],
+        on_failed: Callable[[Generation, str, JsonObject | None], None],
         on_unfit: Callable[[Generation], None],
     ) -> None:
         self._loop = loop
@@ -192,7 +192,7 @@ class Forkservers:
 
     def _failed(self, generation: Generation, error: str) -> None:
         del self._births[generation]
-        self._on_failed(generation, error)
+        self._on_failed(generation, error, self._of[generation].error)
 
     # What becomes of them
 
@@ -360,9 +360,10 @@ class Forkservers:
         # What it said last; no more than its socket holds.
         forking.hear(sys.maxsize)
         exit_ = Exit(None, -status) if status < 0 else Exit(status)
-        reason = server.life.kill_reason or exit_.reason
+        reason, told = server.life.kill_reason or exit_.reason, ""
         if server.error is not None:
-            reason = f"{server.error.get('type')}: {server.error.get('text')}"
+            # Its text is for the log; not everybody may see what a module says.
+            reason, told = f"{server.error.get('type')}", f"{server.error.get('text')}"
         for output in server.outputs:
             output.drain_now()
         server.outputs.clear()
@@ -374,7 +375,7 @@ class Forkservers:
             forkserver=server.number,
             pid=process.pid,
             status=status,
-            reason=reason,
+            reason=f"{reason}: {told}" if told else reason,
         )
         server.waiting += forking.close()
         server.forking, server.is_loaded = None, False

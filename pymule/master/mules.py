@@ -261,7 +261,9 @@ class Mules:
         self._signals.mule_spawned(link, spec.id, spec.farms, generation.epoch)
         self._own(self.links.attach(running))
 
-    def _not_spawned(self, generation: Generation, error: MuleSpawnError) -> None:
+    def _not_spawned(
+        self, generation: Generation, error: MuleSpawnError, told: JsonObject | None
+    ) -> None:
         log(
             _LOGGER,
             logging.ERROR,
@@ -269,7 +271,7 @@ class Mules:
             mule=generation.spec.id,
             error=error,
         )
-        generation.last_exit = _last_exit(None, str(error), 0.0)
+        generation.last_exit = _last_exit(told, str(error), 0.0)
         # In a turn of its own: the life is in the middle of a decision.
         self._loop.call_soon(self._spawn_failed, generation)
 
@@ -369,7 +371,8 @@ class Mules:
         generation.current = None
         # First the messages, which others can have at once; then the rest.
         self._pump()
-        generation.last_exit = _last_exit(running, reason, now - running.started_at)
+        uptime_s = now - running.started_at
+        generation.last_exit = _last_exit(running.farewell, reason, uptime_s)
         self._processes.log_exit(generation, running, status, reason, now)
         if losses.in_hand:
             log(
@@ -439,10 +442,10 @@ def _exit_of(returncode: int) -> Exit:
     return Exit(status=returncode, signum=None)
 
 
-def _last_exit(running: Process | None, reason: str, uptime_s: float) -> JsonObject:
+def _last_exit(told: JsonObject | None, reason: str, uptime_s: float) -> JsonObject:
     return {
         "reason": reason,
-        "error": None if running is None else running.farewell,
+        "error": told,
         "uptime_s": round(uptime_s, 3),
         "at": time.time(),
     }

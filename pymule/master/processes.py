@@ -18,6 +18,7 @@ from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.link import LinkId
 from pymule.sansio.supervision import Exit
 from pymule.sansio.target import MuleId
+from pymule.sansio.verbs import JsonObject
 from pymule.scoreboard import BOARD_BYTES, Scoreboard
 
 __all__ = ("Processes",)
@@ -34,7 +35,7 @@ class Processes:
         ticker: Has the deadlines of forkservers.
         numbers: For their links.
         on_started: Called with each that runs.
-        on_failed: Called with why there is none.
+        on_failed: Called with why there is none, and with what an import raised.
         on_exited: Called with what ended, and its return code.
         is_congested: Whether the log cannot take more lines of mules now.
     """
@@ -46,7 +47,7 @@ class Processes:
         numbers: Iterator[int],
         *,
         on_started: Callable[[Generation, Process], None],
-        on_failed: Callable[[Generation, MuleSpawnError], None],
+        on_failed: Callable[[Generation, MuleSpawnError, JsonObject | None], None],
         on_exited: Callable[[Generation, Process, int], None],
         is_congested: Callable[[], bool],
     ) -> None:
@@ -82,18 +83,22 @@ class Processes:
         """Want the process no more that its forkserver has not forked yet."""
         if self.forkservers.cancel(generation):
             reason = generation.life.kill_reason or "asked to stop"
-            self._not_forked(generation, f"{reason}, before its forkserver forked it")
+            reason += ", before its forkserver forked it"
+            self._not_forked(generation, reason, None)
 
     def _spawn(self, generation: Generation) -> None:
         try:
             process = self._spawner.spawn(_spawn_spec(generation.spec))
         except MuleSpawnError as exc:
-            self._on_failed(generation, exc)
+            self._on_failed(generation, exc, None)
         else:
             self._started(generation, process, time.monotonic())
 
-    def _not_forked(self, generation: Generation, reason: str) -> None:
-        self._on_failed(generation, MuleSpawnError(generation.spec.name, reason))
+    def _not_forked(
+        self, generation: Generation, reason: str, told: JsonObject | None
+    ) -> None:
+        error = MuleSpawnError(generation.spec.name, reason)
+        self._on_failed(generation, error, told)
         self._reap_soon()
 
     def _adopt(self, mule: MuleId, pid: int, ends: Ends) -> MuleProcess:

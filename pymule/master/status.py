@@ -217,6 +217,9 @@ def _hide_words(status: JsonObject) -> None:
                 hidden = {"text": _HIDDEN, "traceback": _HIDDEN}
                 error = {"type": error.get("type"), **hidden}
                 mule["last_exit"] = {**last_exit, "error": error}
+    forkservers = status.get("forkservers")
+    for row in forkservers if isinstance(forkservers, list) else ():
+        row["unfit"] = [_HIDDEN] if row["unfit"] else []
 
 
 def _rss_bytes(pid: int) -> int:

@@ -1,5 +1,6 @@
 """Real forkservers of a master in this process."""
 
+import copy
 import os
 import signal
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from pymule.master import forkservers
+from pymule.master.control import _hide_words
 from pymule.master.generation import MuleSpec
 from pymule.sansio.target import MuleId
+from pymule.sansio.verbs import JsonObject
 from tests.conftest import MS
 from tests.master.conftest import Logged
-from tests.master.harness import Yard, a_plan, a_spec, until
+from tests.master.harness import Yard, a_plan, a_spec, first, until
 from tests.master.test_control import documented_keys, rows
 
 ROOT = str(Path(__file__).parents[2])
@@ -63,6 +66,24 @@ async def test_mules_share_a_forkserver_or_have_their_own(
     assert await yard.stop()
     assert len(logged("forkserver exited")) == 2
     assert yard.master.mules.forkservers.describe() == []
+
+
+async def test_what_an_import_raises_is_for_admins(
+    yard: Yard, forked: Forked, logged: Logged
+) -> None:
+    await yard.open(a_plan(forked("raise OSError('hunter2')")))
+    await until(lambda: first(yard).last_exit)
+    unfit = {"unfit": ["thread 'hunter2'"]}
+
+    full = await yard.status()
+    seen: JsonObject = {**copy.deepcopy(full), "forkservers": [unfit, {"unfit": []}]}
+    _hide_words(seen)
+
+    assert "'text': 'hunter2'" in str(full["mules"])
+    assert "its forkserver ended: OSError" in str(seen["mules"])
+    assert "hunter2" not in str(seen)
+    assert seen["forkservers"] == [{"unfit": ["(for admins)"]}, {"unfit": []}]
+    assert logged("forkserver exited")[0]["reason"] == "OSError: hunter2"
 
 
 async def test_one_that_cannot_be_started_is_tried_again(

@@ -50,6 +50,7 @@ async def test_a_client_goes_on_with_the_next_master(daemon: Daemon) -> None:
 
     async with daemon.client() as client:
         await client.mule_msg("block", 1)
+        await daemon.noted("took", "block")
         await client.mule_msg("lost with the memory of its master", 1)
         # These two have no room, so they are not confirmed.
         waiting = asyncio.gather(client.mule_msg("c", 1), client.mule_msg("d", 1))

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from pymule.master import forkservers
-from pymule.master.control import _hide_words
 from pymule.master.generation import MuleSpec
+from pymule.master.status import _hide_words
 from pymule.sansio.target import MuleId
 from pymule.sansio.verbs import JsonObject
 from tests.conftest import MS
 from tests.master.conftest import Logged
 from tests.master.harness import Yard, a_plan, a_spec, first, until
-from tests.master.test_control import documented_keys, rows
+from tests.master.test_status import documented_keys, rows
 
 ROOT = str(Path(__file__).parents[2])
 WORK = """

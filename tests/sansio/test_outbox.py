@@ -46,7 +46,7 @@ def test_a_sealed_pile_has_consecutive_sequences() -> None:
 
 def test_a_message_alone_is_the_frame_of_its_pile() -> None:
     outbox, other = Outbox[str](), Outbox[str]()
-    was_idle = outbox.is_idle
+    at_first = outbox.is_idle
     frame = outbox.lone_frame("a", b"xyz")
     pile = outbox.left_alone("a", b"xyz")
     ticket = Ticket(1, "waiter")
@@ -55,8 +55,7 @@ def test_a_message_alone_is_the_frame_of_its_pile() -> None:
     same: Pile[str] = Pile("a", b"")
     put(same, b"xyz")
     assert frame == other.seal(same).pack()
-    assert was_idle
-    assert not outbox.is_idle
+    assert (at_first, outbox.is_idle) == (True, False)
     assert [submit.pack() for submit in outbox.resend()] == [frame]
     assert outbox.confirmed(1, 1, 7) == [ticket]
     assert ticket.ids == [range(7, 8)]

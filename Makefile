@@ -83,7 +83,7 @@ check: lint types cover guard  ## What CI runs: lint, types, tests and what a me
 bench: $(STAMP)  ## Measure against the peers, 20 minutes (ONLY=throughput, QUICK=1)
 	$(PIP) --editable '.[bench]'
 	@test -e .venv/arq || $(PY) -m pip install --quiet --target .venv/arq --requirement benchmarks/peers/arq.txt
-	@{ command -v beanstalkd && command -v redis-server; } >/dev/null || test -e .venv/redis || $(UNPACK) || echo "no beanstalkd or no Redis: its rows say so"
+	@{ command -v beanstalkd && command -v redis-server; } >/dev/null || test -e .venv/redis || ( $(UNPACK) ) || echo "no beanstalkd or no Redis: its rows say so"
 	$(PY) -m benchmarks
 
 .PHONY: report

@@ -19,7 +19,7 @@ from benchmarks.rounds import Options, Outcome, Peer, failures_of, play
 from benchmarks.shapes import Shape, Tally
 from benchmarks.stage import Stage
 
-__all__ = ("Round", "answer")
+__all__ = ("SIDES", "Round", "answer", "play_shape")
 
 _SHAPES: Final = {
     "4 senders, 1 mule": Shape(4, 1, 0),
@@ -44,7 +44,7 @@ class _Side:
     start: Callable[[Stage, str], AbstractContextManager[int | None]]
 
 
-_SIDES: Final = (
+SIDES: Final = (
     _Side(pymule.NAME, pymule.share),
     _Side(uwsgi_yielding.NAME, uwsgi.share),
     _Side(zeromq.BLOCKING.NAME, zeromq.share),
@@ -73,13 +73,13 @@ class Round:
 def answer(options: Options) -> Answer:
     """Measure."""
     rounds = options.rounds or (_QUICK_ROUNDS if options.is_quick else _ROUNDS)
-    sides = [side for side in _SIDES if options.wants(side)]
+    sides = [side for side in SIDES if options.wants(side)]
     found = {}
     for name, shape in _SHAPES.items():
 
         def round_of(peer: Peer, shape: Shape = shape) -> Round:
             usual = _MESSAGES[peer.NAME] // (_QUICK if options.is_quick else 1)
-            return _round(peer, shape, options.messages or usual)
+            return play_shape(peer, shape, options.messages or usual)
 
         found[name] = play(sides, rounds, round_of)
     return Answer(
@@ -105,7 +105,8 @@ def answer(options: Options) -> Answer:
     )
 
 
-def _round(peer: Peer, shape: Shape, count: int) -> Round:
+def play_shape(peer: Peer, shape: Shape, count: int) -> Round:
+    """Play one round of so many messages, by all senders together."""
     scenario = str(shape)
     with Stage(scenario, count) as stage, peer.start(stage, scenario):
         tally = Tally(stage.folder, shape.mules)
@@ -155,7 +156,7 @@ def _plot(found: Mapping[str, Mapping[str, Outcome[Round]]]) -> Plot:
             median(speeds) if (speeds := _rates(outcomes, side.NAME)) else None
             for outcomes in found.values()
         ]
-        for side in _SIDES
+        for side in SIDES
     }
     title = "128-byte messages, more senders, mules and farms"
     return Plot(title, "bars", tuple(found), series, "messages/s")

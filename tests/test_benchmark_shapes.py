@@ -1,15 +1,17 @@
 """More senders, mules and farms than one: who has what, and that all of it comes."""
 
-import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.catalog import benchmarks
-from benchmarks.cli import run
+from benchmarks import throughput_shapes, throughput_sizes
+from benchmarks.floods import Round, flood
+from benchmarks.peers import pymule, uwsgi_yielding
+from benchmarks.rounds import Options, Peer
 from benchmarks.shapes import Shape, Tally
+from benchmarks.stage import PeerError
 
 few = st.integers(1, 9)
 
@@ -53,19 +55,45 @@ def test_a_tally_is_seen_by_whoever_opens_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["throughput_shapes", "throughput_sizes"])
-def test_all_messages_of_pymule_come_in_each_shape_and_size(
-    name: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "figures.json"
-    words = ["--messages", "8", "--rounds", "1", "--peers", "pymule"]
+def test_all_messages_come_in_whatever_shape() -> None:
+    shape = Shape(senders=2, mules=3, farms=4)
 
-    status = run(benchmarks(), [name, *words, "--json", str(path)])
+    played = throughput_shapes.play_shape(throughput_shapes.SIDES[0], shape, 9)
 
-    written = json.loads(path.read_text())["benchmarks"][name]
-    assert status == 0
-    assert all(table["rows"][0][0] == "pymule" for table in written["tables"][:1])
-    played = [one["peers"] for one in written.values() if isinstance(one, dict)]
-    assert [one["pymule"]["rounds"][0]["messages"] for one in played] == [8] * len(
-        written["plots"][0]["labels"]
-    )
+    assert played.messages == 9
+
+
+@pytest.mark.slow
+def test_all_bytes_of_large_messages_come() -> None:
+    assert flood(pymule, 3, size=2**20).messages == 3
+
+
+def test_no_large_message_is_asked_of_uwsgi(monkeypatch: pytest.MonkeyPatch) -> None:
+    def played(peer: Peer, count: int, size: int) -> Round:
+        assert peer is not uwsgi_yielding or size <= 65_536
+        return Round(count, 1.0, count * 1.0, 1.0, None, 1.0)
+
+    monkeypatch.setattr(throughput_sizes, "flood", played)
+
+    found = throughput_sizes.answer(Options(rounds=1, messages=5))
+
+    rows = {row[0]: row[1:] for row in found.tables[0].rows}
+    assert rows["pymule"] == ("5 (5 to 5)",) * 5
+    assert rows["uWSGI, yielding"] == ("5 (5 to 5)",) * 4 + ("too large for it",)
+    assert found.plots[0].series["uWSGI, yielding"][-1] is None
+
+
+def test_each_shape_has_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def played(peer: Peer, _shape: Shape, count: int) -> throughput_shapes.Round:
+        if peer.NAME.startswith("ZeroMQ"):
+            raise PeerError("not here")
+        return throughput_shapes.Round(count, 1.0, count * 1.0, 0.5)
+
+    monkeypatch.setattr(throughput_shapes, "play_shape", played)
+
+    found = throughput_shapes.answer(Options(rounds=2, messages=5))
+
+    assert [table.rows[0] for table in found.tables] == [
+        ("pymule", "5", "5 to 5", "1", "0.50")
+    ] * 3
+    assert found.failures[0].startswith("4 senders, 1 mule: ZeroMQ, blocking did not")

@@ -5,11 +5,12 @@ registers it anew with the next master.
 """
 
 import asyncio
+import concurrent.futures
 import os
 import sys
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
@@ -40,7 +41,7 @@ class Worker:
         self._client = Client(socket, name=name or f"worker {os.getpid()}")
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._executor = ThreadPoolExecutor(1, "pymule handlers")
+        self._executor = concurrent.futures.ThreadPoolExecutor(1, "pymule handlers")
         # Whether its thread runs a handler: the next one would have to wait.
         self._is_executing = False
         self._tasks: set[asyncio.Task[None]] = set()

@@ -8,11 +8,12 @@ to the master, which gives it to another or sends it again.
 """
 
 import asyncio
+import concurrent.futures
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
 from pymule.handlers import Handler, Registry, run, run_async
@@ -108,7 +109,7 @@ class MuleSignals:
         self._unseen: dict[int, None] = {}
         # Coroutines that wait for messages and want no signals meanwhile.
         self._deaf = 0
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
         self._is_executing = False
         self._tasks: set[asyncio.Task[None]] = set()
         link.on_signal = self._raised
@@ -226,7 +227,7 @@ class MuleSignals:
             self.handled(signal.number, Outcome.RETURNED)
             return
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, "pymule handlers")
+            self._executor = concurrent.futures.ThreadPoolExecutor(1, "pymule handlers")
         self._is_executing = True
         job = _SignalJob(self, handler, signal)
         future = self._executor.submit(self._execute, job)

@@ -57,15 +57,15 @@ def _remade(cls: type[T], *, eq: bool, is_frozen: bool) -> type[T]:
     names = (*getattr(cls, "__match_args__", ()), *own)
     for name in ("__dict__", "__weakref__"):
         attributes.pop(name, None)
-    attributes |= {
-        "__qualname__": cls.__qualname__,
-        "__slots__": tuple(own),
-        "__match_args__": names,
-        "_defaults": defaults,
-        **_methods(names, eq=eq, is_frozen=is_frozen),
-    }
+    attributes |= {"__qualname__": cls.__qualname__, "__slots__": tuple(own)}
+    # One that adds nothing to its base has all that from there.
+    is_new = bool(own) or not hasattr(cls, "_defaults")
+    if is_new:
+        attributes |= {"__match_args__": names, "_defaults": defaults}
+        attributes |= _methods(names, eq=eq, is_frozen=is_frozen)
     made: type[T] = type(cls.__name__, cls.__bases__, attributes)
-    type.__setattr__(made, "__init__", _first_init(made, names, defaults))
+    if is_new:
+        type.__setattr__(made, "__init__", _first_init(made, names, defaults))
     return made
 
 

@@ -19,11 +19,11 @@ text        meaning
 A *worker* is a client process that registered for signals.
 """
 
-import re
 from enum import Enum
 from functools import lru_cache
 from typing import Final, NewType
 
+from pymule.sansio.pattern import Pattern
 from pymule.sansio.slots import frozen
 
 __all__ = (
@@ -43,12 +43,12 @@ MuleId = NewType("MuleId", int)
 MessageId = NewType("MessageId", int)
 """Number of a message, from 1, never used twice by one master."""
 
-FARM_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+FARM_NAME: Final = Pattern(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 """What a farm may be called; never a path, never code to import."""
 
 # No lone surrogate, which neither a frame nor a journal can hold.
 _FUNCTION_PART: Final = r"[^\s:\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}"
-FUNCTION_NAME: Final = re.compile(f"{_FUNCTION_PART}:{_FUNCTION_PART}")
+FUNCTION_NAME: Final = Pattern(f"{_FUNCTION_PART}:{_FUNCTION_PART}")
 """What a function is called: ``module:qualified.name``."""
 
 
@@ -79,7 +79,7 @@ _ALL_OF_A_KIND: Final = {
 }
 # One of a kind, by its number.
 _NUMBERED: Final = {"mule": TargetKind.MULE, "worker": TargetKind.WORKER_N}
-_WITH_NUMBER: Final = re.compile(r"(mule|worker)([0-9]{1,9})", re.ASCII)
+_WITH_NUMBER: Final = Pattern("(mule|worker)([0-9]{1,9})")
 
 
 @frozen

@@ -17,13 +17,18 @@ from typing import Final
 
 from benchmarks.programs.guarded import COURSES, REFERENCE, UNIT
 
-__all__ = ("PATHS", "Counts", "count", "planted", "why_no_counts")
+__all__ = ("PATHS", "Counts", "CountsError", "count", "planted", "why_no_counts")
 
 PATHS: Final = tuple(name for name in COURSES if name not in {REFERENCE, UNIT})
 """The courses that are ours."""
 
 Counts = Mapping[str, float]
 """By course: instructions a message."""
+
+
+class CountsError(Exception):
+    """valgrind did not do its part on this machine; the message says what it said."""
+
 
 _ROOT: Final = Path(__file__).parent.parent
 _PROGRAM: Final = "benchmarks.programs.guarded"
@@ -64,12 +69,16 @@ def count(
     Args:
         courses: Their names.
         planted: By course: units of work to add to each message.
+
+    Raises:
+        CountsError: valgrind does not work here.
     """
     units = planted or {}
     words = [f"{name}:{units.get(name, 0)}" for name in courses]
     with tempfile.TemporaryDirectory(prefix="guard-") as folder:
         _run(Path(folder), words)
-        parts = [_summary(Path(folder), n) for n in range(1, 1 + 4 * len(words))]
+        numbers = range(1, 1 + _COUNTS_OF_ONE * len(words))
+        parts = [_summary(Path(folder), number) for number in numbers]
     found = {}
     for number, name in enumerate(courses):
         _, _, less, more = parts[number * _COUNTS_OF_ONE :][:_COUNTS_OF_ONE]
@@ -95,17 +104,22 @@ def _run(folder: Path, words: Sequence[str]) -> None:
         "--dump-before=getppid",
         f"--callgrind-out-file={folder}/out",
     )
-    subprocess.run(  # noqa: S603  (our own words, no shell)
+    done = subprocess.run(  # noqa: S603  (our own words, no shell)
         [*valgrind, sys.executable, "-m", _PROGRAM, *words],
         cwd=_ROOT,
         # The hashes of texts decide how often a dict looks twice.
         env={**os.environ, "PYTHONHASHSEED": "0"},
-        check=True,
+        check=False,
         capture_output=True,
+        text=True,
     )
+    if done.returncode:
+        raise CountsError(f"valgrind: exit {done.returncode}: {done.stderr[-500:]}")
 
 
 def _summary(folder: Path, number: int) -> int:
-    found = _SUMMARY.search((folder / f"out.{number}").read_text())
-    assert found is not None, "each count is summed up"
+    path = folder / f"out.{number}"
+    found = _SUMMARY.search(path.read_text()) if path.exists() else None
+    if found is None:
+        raise CountsError(f"valgrind: no count number {number}")
     return int(found[1])

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import guard
 from benchmarks.guard import Baseline, Measured, verdict
-from benchmarks.instructions import PATHS, planted
+from benchmarks.instructions import PATHS, CountsError, planted, why_no_counts
 from benchmarks.programs.guarded import COURSES, REFERENCE, UNIT, run
 
 NOW = Measured("single", 10.0, "100 instr")
@@ -124,6 +124,24 @@ def test_what_cannot_be_measured_here_is_told(
 
     assert guard._look(look, is_renewed=False, is_proved=True)
     assert "not measured: there is no valgrind" in capsys.readouterr().out
+
+
+class Broken(Still):
+    def measure(self) -> list[Measured]:
+        raise CountsError("valgrind: exit 1")
+
+
+def test_a_valgrind_that_does_not_work_here_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert guard._look(Broken(9.0), is_renewed=False, is_proved=True)
+    assert "not measured: valgrind: exit 1" in capsys.readouterr().out
+
+
+def test_nothing_is_counted_without_valgrind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert why_no_counts() == "there is no valgrind"
 
 
 def test_what_each_path_costs_is_noted_for_the_oldest_python() -> None:

@@ -23,6 +23,7 @@ from benchmarks.instructions import (
     PATHS,
     CountsError,
     count,
+    import_over_asyncio,
     planted,
     why_no_counts,
 )
@@ -36,7 +37,9 @@ BASELINES: Final = Path(__file__).parent / "guard.json"
 _VERSION: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 CPU: Final = "cpu"
-"""The one that is no path: the CPU time of real processes."""
+"""The CPU time of real processes."""
+IMPORT: Final = "import"
+"""What ``import pymule`` takes."""
 
 # Counts are repeatable to a thousandth, but for what else has changed in the file.
 _TOLERANCE: Final = 0.08
@@ -112,12 +115,16 @@ class Instructions:
     def measure(self) -> list[Measured]:
         """Count."""
         self._counts = count()
-        return _ratios(self._counts)
+        return [*_ratios(self._counts), _import()]
 
     def measure_slowed(self) -> list[Measured]:
         """Count with a little more work for each message."""
         units = planted(self._counts, _PLANTED_PERCENT)
-        return _ratios(count((REFERENCE, *PATHS), units))
+        return [*_ratios(count((REFERENCE, *PATHS), units)), _import("planted")]
+
+
+def _import(*words: str) -> Measured:
+    return Measured(IMPORT, import_over_asyncio(*words), "of import asyncio's")
 
 
 def _ratios(counts: Mapping[str, float]) -> list[Measured]:

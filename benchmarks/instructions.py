@@ -17,7 +17,15 @@ from typing import Final
 
 from benchmarks.programs.guarded import COURSES, REFERENCE, UNIT
 
-__all__ = ("PATHS", "Counts", "CountsError", "count", "planted", "why_no_counts")
+__all__ = (
+    "PATHS",
+    "Counts",
+    "CountsError",
+    "count",
+    "import_over_asyncio",
+    "planted",
+    "why_no_counts",
+)
 
 PATHS: Final = tuple(name for name in COURSES if name not in {REFERENCE, UNIT})
 """The courses that are ours."""
@@ -32,6 +40,7 @@ class CountsError(Exception):
 
 _ROOT: Final = Path(__file__).parent.parent
 _PROGRAM: Final = "benchmarks.programs.guarded"
+_IMPORT_PROGRAM: Final = "benchmarks.programs.guarded_import"
 # Counts that end when a course is over: of what was before it, of its warm-up, of its
 # passes and of three times as many.
 _COUNTS_OF_ONE: Final = 4
@@ -76,7 +85,7 @@ def count(
     units = planted or {}
     words = [f"{name}:{units.get(name, 0)}" for name in courses]
     with tempfile.TemporaryDirectory(prefix="guard-") as folder:
-        _run(Path(folder), words)
+        _run(Path(folder), _PROGRAM, words)
         numbers = range(1, 1 + _COUNTS_OF_ONE * len(words))
         parts = [_summary(Path(folder), number) for number in numbers]
     found = {}
@@ -85,6 +94,25 @@ def count(
         course = COURSES[name]
         found[name] = (more - less) / (2 * course.passes * course.messages)
     return found
+
+
+def import_over_asyncio(*words: str) -> float:
+    """Return what ``import pymule`` takes in addition to ``import asyncio``, over that.
+
+    With the names that are used first.
+
+    Raises:
+        CountsError: valgrind does not work here.
+    """
+    with tempfile.TemporaryDirectory(prefix="guard-") as folder:
+        # Compiled before, wherever compiled modules may not be written.
+        environ = {**os.environ, "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        command = [sys.executable, "-m", _IMPORT_PROGRAM, *words]
+        subprocess.run(command, cwd=_ROOT, env=environ, check=True)  # noqa: S603
+        _run(Path(folder), _IMPORT_PROGRAM, words, environ)
+        _, asyncio, ours = (_summary(Path(folder), number) for number in (1, 2, 3))
+    return ours / asyncio
 
 
 def planted(counts: Counts, percent: float) -> dict[str, int]:
@@ -96,7 +124,12 @@ def planted(counts: Counts, percent: float) -> dict[str, int]:
     }
 
 
-def _run(folder: Path, words: Sequence[str]) -> None:
+def _run(
+    folder: Path,
+    program: str,
+    words: Sequence[str],
+    environ: Mapping[str, str] = os.environ,
+) -> None:
     valgrind = (
         "valgrind",
         "--tool=callgrind",
@@ -105,10 +138,10 @@ def _run(folder: Path, words: Sequence[str]) -> None:
         f"--callgrind-out-file={folder}/out",
     )
     done = subprocess.run(  # noqa: S603  (our own words, no shell)
-        [*valgrind, sys.executable, "-m", _PROGRAM, *words],
+        [*valgrind, sys.executable, "-m", program, *words],
         cwd=_ROOT,
         # The hashes of texts decide how often a dict looks twice.
-        env={**os.environ, "PYTHONHASHSEED": "0"},
+        env={**environ, "PYTHONHASHSEED": "0"},
         check=False,
         capture_output=True,
         text=True,

@@ -147,4 +147,4 @@ def test_nothing_is_counted_without_valgrind(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_each_path_costs_is_noted_for_the_oldest_python() -> None:
     noted = json.loads(guard.BASELINES.read_text())["3.11"]["ratios"]
 
-    assert set(noted) == {*PATHS, guard.CPU}
+    assert set(noted) == {*PATHS, guard.CPU, guard.IMPORT}

@@ -61,9 +61,11 @@ def be_mule(inherited: Inherited, *, is_forked: bool = False) -> int:
     inherited.settle()
     board = Scoreboard(inherited.board)
     board.sign()
-    # The program's garbage is looked for, among what comes from here on.
-    gc.freeze()
-    gc.enable()
+    if not is_forked:
+        # The program's garbage is looked for, among what comes from here on. One that
+        # is forked has it as its forkserver, and what that imported, left it.
+        gc.freeze()
+        gc.enable()
     mule = _welcomed(session, sock)
     # One that is forked had another parent. The master says WELCOME to its children.
     if is_forked and not inherited.tie_to_master():

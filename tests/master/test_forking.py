@@ -152,6 +152,21 @@ async def test_a_child_that_was_forked_is_a_mule_and_its_end_is_told(
     process.close()
 
 
+async def test_a_mule_that_has_ended_already_is_told_with_its_status(
+    play: Play,
+) -> None:
+    wish = Wish()
+    child = subprocess.Popen(["sh", "-c", "exit 7"])  # noqa: ASYNC220, S607  (at once)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+    play.forking.fork(wish.birth)
+
+    play.say(Forked(play.asked(), child.pid))
+
+    await wait_until(lambda: play.exits == [7])
+    child.returncode = 7
+    wish.forked[0].close()
+
+
 async def test_it_is_asked_for_a_few_at_a_time(play: Play) -> None:
     wishes = [Wish() for _ in range(6)]
     for wish in wishes:

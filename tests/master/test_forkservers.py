@@ -3,6 +3,7 @@
 import copy
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +164,30 @@ async def test_a_mule_that_is_stopped_while_it_waits_is_not_started(
     assert reason in str(logged("mule not started")[0]["error"])
     assert logged("forkserver exited")[0]["status"] == -signal.SIGTERM
     assert not logged("mule spawned")
+
+
+async def test_no_unknown_child_is_reaped_while_one_owes_an_answer(
+    yard: Yard, forked: Forked
+) -> None:
+    await yard.open_ready(a_plan(forked()))
+    forkservers_ = yard.master.mules.forkservers
+    (forkserver,), pid = forkservers_.pids, yard.pid()
+    assert pid is not None
+    os.kill(forkserver, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: forkservers_.is_busy)
+
+    # It might be the mule that was asked for.
+    child = subprocess.Popen(["true"])  # noqa: ASYNC220, S607  (at once)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+    yard.master.mules.reap()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+
+    os.kill(forkserver, signal.SIGCONT)
+    await until(lambda: yard.states() == {1: "up"})
+    await until(lambda: not Path(f"/proc/{child.pid}").exists())
+    child.returncode = 0
+    assert await yard.stop()
 
 
 async def test_one_that_does_not_end_is_killed(

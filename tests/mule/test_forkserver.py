@@ -347,6 +347,25 @@ def test_an_application_that_waits_for_no_child_does_not_confuse_it(
     assert mule.printed() == "True\n"
 
 
+def test_how_garbage_is_looked_for_is_as_the_application_set_it(stud: Stud) -> None:
+    stud.write("app.py", "import gc\ngc.disable()")
+    stud.write(
+        "work.py",
+        """
+        import gc
+        print(gc.isenabled(), gc.get_freeze_count() > 1000)
+        raise SystemExit(0)
+        """,
+    )
+    assert stud.load("app") == Loaded()
+    mule = stud.fork()
+
+    mule.welcome(program="work:main")
+
+    assert mule.end() == 0
+    assert mule.printed() == "False True\n"
+
+
 def test_without_descriptors_it_says_so_and_goes_on(stud: Stud) -> None:
     assert stud.load() == Loaded()
 

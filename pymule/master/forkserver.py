@@ -1,22 +1,27 @@
 """One forkserver as the master holds it, from its first process to its last."""
 
 import asyncio
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from pymule.master.forking import Birth, Forking
 from pymule.master.generation import Generation, MuleSpec
+from pymule.master.logs import log
 from pymule.master.output import MuleOutput
-from pymule.master.spawner import SpawnSpec
+from pymule.master.spawner import MuleProcess, SpawnSpec
 from pymule.sansio.forkserver import Preload
-from pymule.sansio.supervision import MuleLife
+from pymule.sansio.supervision import Exit, MuleLife
 from pymule.sansio.target import MuleId
 from pymule.sansio.verbs import JsonObject
 
 __all__ = ("Forkserver", "ForkserverSpec")
 
+_OUTPUT: Final = logging.getLogger("pymule.mule")
 # It has no messages to share; a board cannot be empty.
 _BOARD_BYTES: Final = 4096
 
@@ -113,6 +118,40 @@ class Forkserver:
         """Of the process that runs."""
         return None if self.forking is None else self.forking.process.pid
 
+    def watch_output(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        process: MuleProcess,
+        is_congested: Callable[[], bool],
+    ) -> None:
+        """Log what *process* prints."""
+        for stream, fd in (("stdout", process.stdout), ("stderr", process.stderr)):
+            emit = partial(_emit, self.number, stream)
+            output = MuleOutput(loop, fd, emit, is_congested=is_congested)
+            self.outputs.append(output)
+
+    def note_ended(self) -> None:
+        """Its process ended: log the last that it printed, and let go of it.
+
+        Births to which there was no answer are ``waiting``.
+        """
+        for output in self.outputs:
+            output.drain_now()
+        self.outputs.clear()
+        if self.forking is not None:
+            self.waiting += self.forking.close()
+            self.forking.process.close()
+        self.forking, self.is_loaded = None, False
+
+    def reason_of(self, exit_: Exit) -> tuple[str, str]:
+        """Return why its process ended, and what an import said about it.
+
+        The latter is for the log alone: not everybody may see what a module says.
+        """
+        if self.error is None:
+            return self.life.kill_reason or exit_.reason, ""
+        return str(self.error.get("type")), str(self.error.get("text"))
+
     def describe(self) -> JsonObject:
         """Return what ``status`` tells of it."""
         now = time.monotonic()
@@ -128,3 +167,15 @@ class Forkserver:
             "restarts": self.life.restarts,
             "unfit": list(self.unfit),
         }
+
+
+def _emit(number: int, stream: str, line: str) -> None:
+    # A field, so that no line can look like an event of ours.
+    log(
+        _OUTPUT,
+        logging.INFO,
+        "forkserver output",
+        forkserver=number,
+        stream=stream,
+        line=line,
+    )

@@ -23,7 +23,6 @@ from pymule.master.forking import Birth, Forking, News
 from pymule.master.forkserver import Forkserver, ForkserverSpec
 from pymule.master.generation import Generation
 from pymule.master.logs import log
-from pymule.master.output import MuleOutput
 from pymule.master.spawner import MuleProcess, Spawner, SpawnSpec
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.forkserver import Broken, Loaded, Unfit
@@ -50,7 +49,6 @@ __all__ = ("FORKSERVER", "Forkservers")
 FORKSERVER: Final = "forkserver"
 _COMMAND: Final = (sys.executable, "-m", "pymule.mule.forkserver")
 _LOGGER: Final = logging.getLogger("pymule.master")
-_OUTPUT: Final = logging.getLogger("pymule.mule")
 # From asking it to end to SIGKILL, in seconds; it has nothing to finish.
 _KILL_AFTER_S: Final = 5.0
 
@@ -252,7 +250,7 @@ class Forkservers:
             on_news=partial(self._tells, server),
             on_end=partial(self._fell_silent, server),
         )
-        self._watch_output(server, process)
+        server.watch_output(self._loop, process, self._is_congested)
         log(
             _LOGGER,
             logging.INFO,
@@ -271,12 +269,6 @@ class Forkservers:
         now, jitter = time.monotonic(), random.random()  # noqa: S311
         self._fail(server, error)
         self._apply(server, server.life.spawn_failed(now, jitter))
-
-    def _watch_output(self, server: Forkserver, process: MuleProcess) -> None:
-        for stream, fd in (("stdout", process.stdout), ("stderr", process.stderr)):
-            emit = partial(_emit, server.number, stream)
-            output = MuleOutput(self._loop, fd, emit, is_congested=self._is_congested)
-            server.outputs.append(output)
 
     def _kill(self, server: Forkserver, signum: int) -> None:
         forking = server.forking
@@ -359,14 +351,9 @@ class Forkservers:
             raise AssertionError("it has a pid")
         # What it said last; no more than its socket holds.
         forking.hear(sys.maxsize)
+        server.note_ended()
         exit_ = Exit(None, -status) if status < 0 else Exit(status)
-        reason, told = server.life.kill_reason or exit_.reason, ""
-        if server.error is not None:
-            # Its text is for the log; not everybody may see what a module says.
-            reason, told = f"{server.error.get('type')}", f"{server.error.get('text')}"
-        for output in server.outputs:
-            output.drain_now()
-        server.outputs.clear()
+        reason, told = server.reason_of(exit_)
         is_expected = server.life.state is MuleState.STOPPING
         log(
             _LOGGER,
@@ -377,9 +364,6 @@ class Forkservers:
             status=status,
             reason=f"{reason}: {told}" if told else reason,
         )
-        server.waiting += forking.close()
-        server.forking, server.is_loaded = None, False
-        process.close()
         now, jitter = time.monotonic(), random.random()  # noqa: S311
         self._fail(server, f"its forkserver ended: {reason}")
         self._apply(server, server.life.exited(now, exit_, jitter))
@@ -388,15 +372,3 @@ class Forkservers:
         waiting, server.waiting = server.waiting, []
         for birth in waiting:
             birth.on_failed(error)
-
-
-def _emit(number: int, stream: str, line: str) -> None:
-    # A field, so that no line can look like an event of ours.
-    log(
-        _OUTPUT,
-        logging.INFO,
-        "forkserver output",
-        forkserver=number,
-        stream=stream,
-        line=line,
-    )

@@ -7,7 +7,7 @@ import pytest
 
 from pymule.master.forkserver import Forkserver, ForkserverSpec
 from pymule.sansio.forkserver import Preload
-from pymule.sansio.supervision import LifeTimeouts, MuleLife, RestartPolicy
+from pymule.sansio.supervision import Exit, LifeTimeouts, MuleLife, RestartPolicy
 from pymule.sansio.target import MuleId
 from tests.master.harness import a_spec
 
@@ -88,3 +88,17 @@ async def test_status_tells_of_one_that_does_not_run() -> None:
         "restarts": 0,
         "unfit": ["thread"],
     }
+
+
+def test_why_it_ended_is_what_an_import_raised_or_what_killed_it() -> None:
+    life = MuleLife(RestartPolicy(), LifeTimeouts())
+    server = Forkserver(4, ForkserverSpec.of(SPEC, 1), life)
+
+    plain = server.reason_of(Exit(3))
+    life.kill_reason = "start timeout"
+    killed = server.reason_of(Exit(signum=9))
+    server.error = {"type": "OSError", "text": "no such table"}
+
+    assert plain == ("status 3", "")
+    assert killed == ("start timeout", "")
+    assert server.reason_of(Exit(1)) == ("OSError", "no such table")

@@ -73,7 +73,6 @@ class Side:
         sender: Module and words of the sender.
         count: What all programs are told.
         turns: How often it takes a turn, by the kind of turn.
-        calls: Calls of each turn with many.
     """
 
     size: int
@@ -81,7 +80,6 @@ class Side:
     sender: tuple[str, ...]
     count: int
     turns: Mapping[str, int]
-    calls: int = 1
 
 
 Found = dict[str, dict[int, list[Window]]]
@@ -169,14 +167,13 @@ def _farmed(farms: int, turns: Mapping[str, int]) -> Side:
 def _across(
     size: int, mules: int, farms: Sequence[Sequence[int]], turns: Mapping[str, int]
 ) -> Side:
-    text = f'[[mule]]\nprogram = "{_TAKERS}:ring"\ncount = {mules}\n'
+    # A mule can hold a call with many as it is, so each is taken by one of them.
+    text = f'[[mule]]\nprogram = "{_TAKERS}:ring"\ncount = {mules}\ncredit = {MANY}\n'
     for number_of, members in enumerate(farms):
         numbers = [mule + 1 for mule in members]
         text += f'[[farm]]\nname = "farm{number_of}"\nmules = {numbers}\n'
-    # As many messages, whatever the number of mules.
-    fewer = {**turns, _MANY: max(turns[_MANY] // mules, 1)}
-    sender = (_SENDERS, "across", str(mules))
-    return Side(size, partial(_daemon, text=text), sender, len(farms), fewer, mules)
+    start = partial(_daemon, text=text)
+    return Side(size, start, (_SENDERS, "across"), len(farms), turns)
 
 
 def _relayed(receivers: int, turns: Mapping[str, int]) -> Side:
@@ -239,7 +236,7 @@ def _window(side: Side, stage: Stage, master: int, asked: int, kind: str) -> Win
     turns, is_many = side.turns[kind], kind == _MANY
     stage.note(f"go-{asked}", turns=turns, is_many=is_many, master=master)
     measured = stage.wait(f"measured-{asked}", within=_WITHIN_S, step=0.05)
-    messages = turns * (side.calls * MANY if is_many else 1)
+    messages = turns * (MANY if is_many else 1)
     return Window(
         us=number(measured, "seconds") / messages * _MICRO,
         master_us=number(measured, "master_cpu_s") / messages * _MICRO,

@@ -297,6 +297,12 @@ def mule() -> JsonObject:
 
 
 @pytest.fixture
+def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look for stalls but the test's own: nothing goes back by itself."""
+    monkeypatch.setattr("pymule.mule.link._STALL_S", 3600.0)
+
+
+@pytest.fixture
 def is_blocking() -> bool:
     """Whether the mule's program is; a test may have it so."""
     return False

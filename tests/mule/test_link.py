@@ -30,12 +30,6 @@ FIXED: JsonObject = {"id": 3, "farms": ["busy", "idle"], "credit": 5}
 ANYTHING = True
 
 
-@pytest.fixture
-def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No look for stalls but the test's own."""
-    monkeypatch.setattr("pymule.mule.link._STALL_S", 3600.0)
-
-
 def a_letter(number: int) -> Letter:
     return Letter(number, b"x", "mule", 1, b"")
 

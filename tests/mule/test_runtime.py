@@ -23,6 +23,7 @@ ANYTHING = True
 # Draining
 
 
+@pytest.mark.usefixtures("no_look")
 async def test_drain_gives_back_what_is_untouched(stage: Stage) -> None:
     ids = stage.master.submit(*[b"%d" % number for number in range(100)])
     await mule_get_msg()
@@ -117,6 +118,7 @@ async def test_drain_releases_what_threads_that_ended_had(stage: Stage) -> None:
 # Turns
 
 
+@pytest.mark.usefixtures("no_look")
 async def test_a_consumer_that_never_waits_lets_others_have_a_turn(
     stage: Stage,
 ) -> None:

@@ -12,6 +12,7 @@ import threading
 import traceback
 import typing
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -30,6 +31,20 @@ _CONCURRENCY: Final = 8
 
 class _BadCallError(Exception):
     """A call that cannot be made, now or ever."""
+
+
+class _Parameters:
+    """What a function takes: worked out once, since that is most of a call's cost."""
+
+    __slots__ = ("function", "hints", "signature")
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.function = function
+        self.signature = inspect.signature(function)
+        self.hints: dict[str, object] = {}
+        # It fails on names that only a type checker knows.
+        with suppress(Exception):
+            self.hints = typing.get_type_hints(function, include_extras=True)
 
 
 class MuleFunctions:
@@ -63,6 +78,7 @@ class MuleFunctions:
         self._tasks: set[asyncio.Task[None]] = set()
         # Of those that the master was told.
         self._names: set[str] = set()
+        self._parameters: dict[str, _Parameters] = {}
         # One def at a time, also of those that were noted later.
         self._turn = threading.Lock()
         link.on_ready = self.start
@@ -185,12 +201,15 @@ class MuleFunctions:
         if function is None:
             raise _BadCallError("this mule has no such function")
         args, kwargs = self._decode(body)
+        parameters = self._parameters.get(name)
+        if parameters is None or parameters.function is not function.function:
+            parameters = self._parameters[name] = _Parameters(function.function)
         try:
-            bound = inspect.signature(function.function).bind(*args, **kwargs)
+            bound = parameters.signature.bind(*args, **kwargs)
         except TypeError as exc:
             raise _BadCallError(str(exc)) from exc
         if body[:1] == MSGPACK:
-            _convert(function.function, bound)
+            _convert(parameters.hints, bound)
         return partial(function.function, *bound.args, **bound.kwargs)
 
     def _decode(self, body: bytes) -> tuple[list[object], dict[str, object]]:
@@ -252,7 +271,7 @@ async def _wait(result: Awaitable[object]) -> None:
     await result
 
 
-def _convert(function: Callable[..., object], bound: inspect.BoundArguments) -> None:
+def _convert(hints: dict[str, object], bound: inspect.BoundArguments) -> None:
     """Make the arguments what the parameters are annotated with.
 
     Raises:
@@ -260,14 +279,10 @@ def _convert(function: Callable[..., object], bound: inspect.BoundArguments) -> 
     """
     import msgspec  # noqa: PLC0415  (as above)
 
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except Exception:  # noqa: BLE001  (names that only a type checker knows)
-        return
     for name, value in bound.arguments.items():
         if name not in hints:
             continue
-        hint: object = hints[name]
+        hint = hints[name]
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             hint = tuple[hint, ...]  # type: ignore[valid-type]  # a type at run time

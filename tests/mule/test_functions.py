@@ -278,6 +278,20 @@ async def test_annotations_that_mean_nothing_here_convert_nothing(
     assert seen == [(1, 2)]
 
 
+async def test_a_function_that_takes_the_place_of_another_has_its_own_parameters(
+    stage: Stage, noted: Functions
+) -> None:
+    queue = note(noted, plain)
+    async with serving(stage):
+        first = stage.master.submit(body(1), source=queue)
+        await wait_until(lambda: stage.master.acked == first)
+        noted.add(Function(f"{HERE}:plain", target_of_mules(None), odd))
+        second = stage.master.submit(body(1, 2), source=queue)
+        await wait_until(lambda: stage.master.acked == first + second)
+
+    assert seen == [(1, (), "", {}), (1, 2)]
+
+
 async def test_a_refusal_of_the_master_is_told(stage: Stage, noted: Functions) -> None:
     said: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(

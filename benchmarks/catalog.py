@@ -37,6 +37,7 @@ _FIRST: Final = (
     "start",
     "memory",
     "depth",
+    "flat",
 )
 
 

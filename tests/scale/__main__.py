@@ -34,7 +34,8 @@ async def run():
     async for message in pymule.messages():
         pass
 """
-_LOOK_S: Final = 0.25
+# Who asks more often how 1,000 mules are is held back for it.
+_LOOK_S: Final = 2.0
 
 
 def cpu_s(pid: int) -> float:
@@ -93,11 +94,11 @@ class Life:
     async def live(self) -> None:
         self.configure()
         self._daemon.begin()
-        with self._told("start") as found:
+        with self._told("socket"):
             await asyncio.to_thread(self._wait_for_socket)
-            async with self._client() as client:
+        async with Client(self._daemon.socket, name="scale") as client:
+            with self._told("start") as found:
                 found.update(await self._wait_until_up(client))
-        async with self._client() as client:
             await self._ask(client)
             await self._send(client)
         with self._told("pymule status"):
@@ -109,12 +110,9 @@ class Life:
             found["status"] = self._command("stop", "--timeout", "3600").returncode
             found["exit"] = await asyncio.to_thread(self._daemon.process.wait)
 
-    def _client(self) -> Client:
-        return Client(self._daemon.socket, name="scale")
-
     def _wait_for_socket(self) -> None:
         while not self._daemon.socket.exists():
-            time.sleep(_LOOK_S / 10)
+            time.sleep(0.01)
 
     async def _wait_until_up(self, client: Client) -> dict[str, object]:
         """Return how long the first took, and the longest answer meanwhile."""

@@ -10,7 +10,7 @@ from pymule.errors import BadCallError
 from pymule.master.generation import Generation, Process
 from pymule.master.plan import QueuePlan
 from pymule.master.signals import send_error
-from pymule.sansio.functions import FunctionTable, is_function
+from pymule.sansio.functions import FunctionTable
 from pymule.sansio.link import LinkId
 from pymule.sansio.queue import Limits
 from pymule.sansio.router import Router
@@ -46,6 +46,8 @@ class Functions:
         self._queue = queue
         self._is_starting = is_starting
         self._table = FunctionTable()
+        # The queues of functions that take messages.
+        self._opened: set[str] = set()
 
     # What mules tell
 
@@ -92,18 +94,20 @@ class Functions:
         if (queue is None or queue.is_closed) and self._is_starting():
             plan = self._queue()
             self._router.open_queue(target, _NO_ROOM, plan.policy, plan.keeping)
+            self._opened.add(target)
 
     def settle(self) -> None:
         """Close the queues of functions that no mule has, once all are up.
 
         What is in one of them stays until a mule has the function again.
         """
-        if self._is_starting():
+        # Asked at each start and end of a mule, so as a rule it looks at nothing.
+        left = self._opened.difference(self._table.names)
+        if not left or self._is_starting():
             return
-        held = set(self._table.names)
-        for name, queue in list(self._router.queues.items()):
-            if is_function(name) and name not in held and not queue.is_closed:
-                self._router.close_queue(name)
+        for name in sorted(left):
+            self._opened.discard(name)
+            self._router.close_queue(name)
 
     def plan_changed(self) -> None:
         """A reload may have brought other limits."""
@@ -113,3 +117,4 @@ class Functions:
         plan = self._queue()
         for target in targets:
             self._router.open_queue(target, plan.limits, plan.policy, plan.keeping)
+            self._opened.add(target)

@@ -196,8 +196,9 @@ class SignalTable:
         """
         one = self._receivers.pop(receiver)
         self._listening.pop(receiver, None)
-        is_alone = all(other.holder != one.holder for other in self._receivers.values())
-        if returns and is_alone:
+        if returns and all(
+            other.holder != one.holder for other in self._receivers.values()
+        ):
             self._expected[one.holder] = None
         forgotten = []
         for number in one.numbers:

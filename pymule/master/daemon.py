@@ -34,6 +34,7 @@ from pymule.master.notify import Notifier
 from pymule.master.outflow import ROUTER_ALARMS, Outflow
 from pymule.master.plan import Plan, farm_names
 from pymule.master.reception import Reception
+from pymule.master.replacing import replace_all
 from pymule.master.signals import Signals
 from pymule.master.ticker import Deadline, Ticker
 from pymule.master.touch import TouchReload
@@ -374,21 +375,14 @@ class Master:
         self.functions.plan_changed()
         self.mules.epoch += 1
         self._touch.watch(plan.touch_reload)
-        for spec in plan.mules.values():
-            generation = self.mules.add(spec, plan.restarts)
-            self.mules.arriving.append(generation)
-            self.mules.start(generation)
-            is_up = await generation.started
-            self.mules.arriving.remove(generation)
-            if not is_up:
-                self.mules.retire(generation)
-                problem = (
-                    f"mule {spec.id} did not start; it and those after it are as before"
-                )
-                log(_LOGGER, logging.ERROR, "reload stopped", mule=spec.id)
-                self.config_error = problem
-                return problem
-            self._replace(generation)
+        failed = await replace_all(self.mules, plan, self._pump)
+        if failed is not None:
+            problem = (
+                f"mule {failed} did not start; it and those after it are as before"
+            )
+            log(_LOGGER, logging.ERROR, "reload stopped", mule=failed)
+            self.config_error = problem
+            return problem
         # Only now: until here they serve farms whose new mules were not there yet.
         for number in [n for n in self.mules.current if n not in plan.mules]:
             self.mules.retire(self.mules.current.pop(number))
@@ -405,15 +399,6 @@ class Master:
         ]
         if changed:
             log(_LOGGER, logging.WARNING, "restart needed", keys=", ".join(changed))
-
-    def _replace(self, generation: Generation) -> None:
-        number = generation.spec.id
-        old = self.mules.current.get(number)
-        self.mules.current[number] = generation
-        if old is not None:
-            generation.last_exit = generation.last_exit or old.last_exit
-            self.mules.retire(old)
-        self._pump()
 
     def _open_queues(self, plan: Plan) -> None:
         for name, queue in plan.queues.items():

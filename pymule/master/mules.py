@@ -169,6 +169,11 @@ class Mules:
         effects = life.start(now) if is_first else life.deadline_passed(now)
         self._apply(generation, effects)
 
+    @property
+    def starts_at_once(self) -> int:
+        """How many start at a time."""
+        return self._starts.limit
+
     def is_waiting(self, generation: Generation) -> bool:
         """Whether it waits for its turn to start."""
         return generation in self._starts

@@ -33,8 +33,9 @@ class Turns:
         ticker: Ticker[Deadline],
         begin: Callable[[Generation], None],
     ) -> None:
-        limit = max(_AT_LEAST, _PER_CPU * len(os.sched_getaffinity(0)))
-        self._line: TurnLine[Generation] = TurnLine(limit, fresh_s)
+        # So many at a time.
+        self.limit = max(_AT_LEAST, _PER_CPU * len(os.sched_getaffinity(0)))
+        self._line: TurnLine[Generation] = TurnLine(self.limit, fresh_s)
         self._deadline: Deadline = (kind, 0)
         self._ticker = ticker
         self._begin = begin

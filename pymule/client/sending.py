@@ -173,7 +173,6 @@ class Sending(ABC):
         if (
             connection is None
             or not self._was_quiet
-            or not outbox.is_idle
             # Piles are open; without options there may be none for this target.
             or self._is_flush_due
             or self._is_closing
@@ -181,8 +180,11 @@ class Sending(ABC):
         ):
             return None
         target = target_of(where)
+        frame = outbox.lone_frame(target, body)
+        if frame is None:
+            return None
         # First it leaves; the books are made up while the master works.
-        connection.send_now(outbox.lone_frame(target, body))
+        connection.send_now(frame)
         pile = outbox.left_alone(target, body)
         self._turn_start = outbox.next_sequence
         return pile

@@ -91,6 +91,9 @@ class Batch:
         Raises:
             RemoteProtocolError: Count, lengths and size do not agree.
         """
+        size = len(payload) - LENGTH_BYTES
+        if count == 1 and int.from_bytes(payload[:LENGTH_BYTES], "little") == size:
+            return cls(1, payload)
         if not 0 < count <= MAX_BATCH_COUNT:
             raise RemoteProtocolError(
                 f"batch of {count} messages; allowed: 1 to {MAX_BATCH_COUNT}"

@@ -169,16 +169,13 @@ class Outbox(Generic[WaiterT]):
         count, size = self._load.get(target, (0, 0))
         return count >= self.window_count or size >= self.window_bytes
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether all that was sealed has its answer."""
-        return not self._load
-
-    def lone_frame(self, target: str, body: bytes) -> bytes:
-        """Return the frame of a message alone, without options; only while idle.
+    def lone_frame(self, target: str, body: bytes) -> bytes | None:
+        """Return the frame of a message alone, without options, if nothing is out.
 
         :meth:`left_alone` comes next.
         """
+        if self._load:
+            return None
         sequence = self._next_sequence
         return submit_frame(sequence, sequence, target, body)
 

@@ -46,7 +46,6 @@ def test_a_sealed_pile_has_consecutive_sequences() -> None:
 
 def test_a_message_alone_is_the_frame_of_its_pile() -> None:
     outbox, other = Outbox[str](), Outbox[str]()
-    at_first = outbox.is_idle
     frame = outbox.lone_frame("a", b"xyz")
     pile = outbox.left_alone("a", b"xyz")
     ticket = Ticket(1, "waiter")
@@ -55,11 +54,11 @@ def test_a_message_alone_is_the_frame_of_its_pile() -> None:
     same: Pile[str] = Pile("a", b"")
     put(same, b"xyz")
     assert frame == other.seal(same).pack()
-    assert (at_first, outbox.is_idle) == (True, False)
+    assert outbox.lone_frame("a", b"not now") is None
     assert [submit.pack() for submit in outbox.resend()] == [frame]
     assert outbox.confirmed(1, 1, 7) == [ticket]
     assert ticket.ids == [range(7, 8)]
-    assert outbox.is_idle
+    assert outbox.lone_frame("a", b"now") is not None
     assert outbox.floor == 2
 
 

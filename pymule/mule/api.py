@@ -84,6 +84,8 @@ async def mule_get_msg(
             lane.words[hand.slot] = word
             lane.word = word + 2
             return body
+        if signals and timeout is None:
+            return await runtime("mule_get_msg").take_next(hand)
     if not signals:
         with runtime("mule_get_msg").signals.deaf():
             return await _get("mule_get_msg", farms, timeout)
@@ -114,6 +116,8 @@ async def farm_get_msg(
             lane.words[hand.slot] = word
             lane.word = word + 2
             return body
+        if timeout is None:
+            return await runtime("farm_get_msg").take_next(hand)
     return await _get("farm_get_msg", farm, timeout)
 
 

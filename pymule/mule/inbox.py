@@ -51,10 +51,15 @@ class Waiter(Protocol):
 
 
 class LoopWaiter:
-    """A consumer in an asyncio loop."""
+    """A consumer in an asyncio loop.
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    Args:
+        loop: The one that runs in this thread; found out if it is not given.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        # On CPython 3.11 that asks the kernel for the pid.
+        self._loop = loop or asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self.woken: asyncio.Future[None] = self._loop.create_future()
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Coroutine
 from typing import Final
 
 from pymule.errors import LocalProtocolError
@@ -65,10 +66,16 @@ class Runtime:
         What that hand had is done. Cancelling is safe: a message is taken only on
         return.
         """
-        hand = await self.hands.of_task(key)
+        return await self.take_next(await self.hands.of_task(key))
+
+    def take_next(self, hand: Hand) -> Coroutine[object, None, bytes]:
+        """Take a message into *hand*, of the current task; what that had is done.
+
+        Cancelling is safe: a message is taken only on return.
+        """
         with self.lock:
             self.hands.let_go(hand)
-        return await self.take(hand)
+        return self.take(hand)
 
     async def take(self, hand: Hand) -> bytes:
         """Take a message into *hand*; wait for one.
@@ -90,7 +97,8 @@ class Runtime:
             if (body := lane.take(hand)) is not None:
                 return body
         while True:
-            waiter = LoopWaiter()
+            # A lane with a home has consumers in that loop only.
+            waiter = LoopWaiter(lane.home)
             self._start_waiting(lane, waiter)
             try:
                 await waiter.woken

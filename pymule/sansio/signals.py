@@ -417,6 +417,8 @@ class SignalTable:
 
     def take_dispatches(self, now: float) -> list[Dispatch]:
         """Return what is to be run where, decided since the last call, in order."""
+        if not self._out:
+            return []
         out, self._out = self._out, []
         for _, run in out:
             run.since = now

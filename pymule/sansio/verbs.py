@@ -62,6 +62,7 @@ Range = tuple[int, int, int]
 _RANGE: Final = struct.Struct("<QIQ")
 _SUBMIT: Final = struct.Struct("<QQIHH")
 # With the header of the frame before them.
+_ONE_RANGE: Final = struct.Struct("<IBBHQIQ")
 _LONE_SUBMIT: Final = struct.Struct("<IBBHQQIHH")
 _DELIVER_FRAME: Final = struct.Struct("<IBBHQIHHHH")
 _REFUSE: Final = struct.Struct("<QIH")
@@ -236,6 +237,8 @@ class _RangesVerb:
     ranges: list[Range]
 
     def pack(self) -> bytes:
+        if len(self.ranges) == 1:
+            return _ONE_RANGE.pack(_RANGE.size, self.opcode, 0, 0, *self.ranges[0])
         return encode_frame(
             self.opcode, b"".join([_RANGE.pack(*item) for item in self.ranges])
         )

@@ -46,7 +46,7 @@ class Waiter(Protocol):
         """There is one, unless another was faster.
 
         Returns:
-            Whether it looks in the next turn of the loop that runs in this thread.
+            Whether it looks at once, which a loop in another thread may not do.
         """
 
 
@@ -106,7 +106,7 @@ class ThreadWaiter:
         """Let the thread run."""
         self.is_idle = False
         self._lock.release()
-        return False
+        return True
 
     def give(self, job: Job) -> None:
         """Wake the thread for *job*; under the lock."""
@@ -309,7 +309,7 @@ class Lane:
         """Take a delivery, and wake as many consumers as it has messages.
 
         Returns:
-            How many are left by those who look in the next turn of this loop.
+            How many are left by those who look at once.
 
         Raises:
             RemoteProtocolError: It cannot be read, or goes beyond the limit.

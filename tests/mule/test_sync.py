@@ -57,6 +57,7 @@ async def test_a_thread_waits_for_a_message(stage: Stage) -> None:
     stage.master.submit(b"a")
 
     assert await worker.end() == b"a"
+    assert stage.runtime.link._stall_timer is None
 
 
 async def test_a_thread_that_waited_in_vain_times_out(stage: Stage) -> None:

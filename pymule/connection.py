@@ -31,7 +31,11 @@ class Owner(Protocol):
         """Bytes came that are not whole frames, or the rest of such a frame."""
 
     def verbs_received(self, connection: "Connection", verbs: list[Verb]) -> None:
-        """Verbs came, in this order."""
+        """Verbs came, in this order.
+
+        Raises:
+            RemoteProtocolError: One breaks a rule; the conversation ends.
+        """
 
     def connection_lost(
         self, connection: "Connection", reason: Exception | None
@@ -212,7 +216,10 @@ class Connection(asyncio.Protocol):
         if not (was_between and session.is_between_frames):
             self._owner.data_received(self)
         if verbs:
-            self._owner.verbs_received(self, verbs)
+            try:
+                self._owner.verbs_received(self, verbs)
+            except RemoteProtocolError as exc:
+                self.fail(exc)
 
     def fail(self, error: Exception) -> None:
         """End a conversation in which the peer broke a rule: say so, close."""

@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Final
 
 from pymule.connection import Connection
@@ -123,7 +124,7 @@ class Connections:
         )
 
     def verbs_received(
-        self, connection: Connection, peer: ClientPeer, verbs: list[Verb]
+        self, peer: ClientPeer, connection: Connection, verbs: list[Verb]
     ) -> None:
         """Act on what a client says.
 
@@ -287,6 +288,10 @@ class _PeerOwner:
     def __init__(self, connections: Connections, peer: ClientPeer) -> None:
         self._connections = connections
         self._peer = peer
+        # No method: one call less for each read of each client.
+        self.verbs_received: Callable[[Connection, list[Verb]], None] = partial(
+            connections.verbs_received, peer
+        )
 
     def connection_made(self, connection: Connection) -> None:
         """Keep the connection, and watch that the client reads."""
@@ -299,13 +304,6 @@ class _PeerOwner:
     def data_received(self, connection: Connection) -> None:
         """Whoever owes the rest of a frame has some time for it."""
         self._connections.data_received(connection, self._peer)
-
-    def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
-        """Act on them; a client that breaks a rule loses its connection."""
-        try:
-            self._connections.verbs_received(connection, self._peer, verbs)
-        except RemoteProtocolError as exc:
-            connection.fail(exc)
 
     def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
         """Let the connections know."""

@@ -329,10 +329,8 @@ class _LinkOwner:
 
     def verbs_received(self, connection: Connection, verbs: list[Verb]) -> None:
         """Act on them; a mule that breaks a rule loses its link."""
-        try:
-            self._links.verbs_received(self._running, verbs)
-        except RemoteProtocolError as exc:
-            connection.fail(exc)
+        del connection
+        self._links.verbs_received(self._running, verbs)
 
     def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
         """Let the links know."""

@@ -20,7 +20,9 @@ from pymule.sansio.verbs import Hello, Verb
 
 __all__ = ("Wire",)
 
-_READ_BYTES: Final = 256 * 1024
+# Not more: a greater buffer is asked of the kernel, and given back, for each read; that
+# is three calls beside the one that reads.
+_READ_BYTES: Final = 64 * 1024
 
 
 class Wire:

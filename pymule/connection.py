@@ -19,6 +19,8 @@ _UNSENT_BYTES: Final = 1024 * 1024
 # For the last words, to a peer that does not read.
 _LINGER_S: Final = 5.0
 _STALL: Final = "stall"
+# From that size on it takes longer to copy pieces into one than to send them apart.
+_GATHER_BYTES: Final = 32 * 1024
 
 
 class Owner(Protocol):
@@ -126,8 +128,15 @@ class Connection(asyncio.Protocol):
         if not self._out or self._transport is None:
             return
         out, self._out = self._out, []
-        if not self._transport.is_closing():
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._transport.is_closing():
+            return
+        if len(out) == 1:
+            self._transport.write(out[0])
+        elif sum(map(len, out)) < _GATHER_BYTES:
+            self._transport.write(b"".join(out))
+        else:
+            # uvloop gives the kernel all of them at once, and copies nothing.
+            self._transport.writelines(out)
 
     def close(self, reason: str | None = None) -> None:
         """Say goodbye, with a *reason* if the peer should know one, and close."""

@@ -18,6 +18,7 @@ from pymule.sansio.verbs import (
     JsonObject,
     Ready,
     Reply,
+    Submit,
     Verb,
     Welcome,
 )
@@ -138,6 +139,18 @@ async def test_what_is_sent_in_one_turn_goes_out_together(pair: Pair) -> None:
     assert unsent > 100
     assert pair.client.unsent_bytes == 0
     assert pair.master_ear.reads == reads + 1
+
+
+async def test_large_pieces_arrive_in_their_order(pair: Pair) -> None:
+    payloads = [bytes([number]) * 300_000 for number in range(8)]
+    for number, payload in enumerate(payloads):
+        submit = Submit(number, 0, 1, "mule", b"", payload)
+        pair.client.send_bytes(submit.head())
+        pair.client.send_bytes(submit.payload)
+    await wait_until(lambda: len(pair.master_ear.heard) == 9)
+
+    heard = [verb for verb in pair.master_ear.heard if isinstance(verb, Submit)]
+    assert [verb.payload for verb in heard] == payloads
 
 
 async def test_what_is_sent_before_the_transport_is_there_is_kept() -> None:

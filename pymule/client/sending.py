@@ -321,10 +321,12 @@ class Sending(ABC):
             self._connection.flush()
 
     def _send_pile(self, pile: Pile[Waiter]) -> None:
-        frame = self._outbox.seal(pile).pack()
-        self._sealed_bytes += len(frame)
+        submit = self._outbox.seal(pile)
+        head, payload = submit.head(), submit.payload
+        self._sealed_bytes += len(head) + len(payload)
         if self._connection is not None:
-            self._connection.send_bytes(frame)
+            self._connection.send_bytes(head)
+            self._connection.send_bytes(payload)
 
     # Waiting
 

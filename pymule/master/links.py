@@ -18,6 +18,7 @@ from pymule.master.logs import log
 from pymule.master.signals import Signals, link_receiver, send_error
 from pymule.master.ticker import Deadline, Ticker
 from pymule.sansio.failure import failure
+from pymule.sansio.frame import BULK_BYTES
 from pymule.sansio.link import LinkId
 from pymule.sansio.router import Router
 from pymule.sansio.run import Run
@@ -141,7 +142,12 @@ class Links:
         if found is None or connection is None or connection.is_closed:
             # It died; what it was given comes back with the news of that.
             return
-        connection.put(_frame_of(run))
+        if len(run.batch.payload) < BULK_BYTES:
+            connection.put(_frame_of(run))
+        else:
+            payload = run.payload
+            connection.put(_head_of(run, len(payload)))
+            connection.put(payload)
         self._unflushed[connection] = None
         self._harakiri.watch(found[0], link)
 
@@ -310,6 +316,14 @@ def _frame_of(run: Run) -> bytes:
         run.queue.name.encode(),
         run.options,
         batch.payload if run.count == batch.count else run.payload,
+    )
+
+
+def _head_of(run: Run, size: int) -> bytes:
+    name = run.queue.name.encode()
+    attempt, lane = run.attempts + 1, run.lane_index
+    return deliver_frame(
+        run.first_id, run.count, lane, attempt, name, run.options, b"", size
     )
 
 

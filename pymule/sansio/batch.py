@@ -34,7 +34,8 @@ def pack_bodies(bodies: Sequence[bytes]) -> bytes:
     if len(bodies) == 1:
         return len(bodies[0]).to_bytes(LENGTH_BYTES, "little") + bodies[0]
     # One pack and one join: 44 ns a message; a pack for each one: 150.
-    return struct.pack(f"<{len(bodies)}I", *map(len, bodies)) + b"".join(bodies)
+    lengths = struct.pack(f"<{len(bodies)}I", *map(len, bodies))
+    return b"".join((lengths, *bodies))
 
 
 def unpack_bodies(payload: bytes, count: int) -> list[bytes]:

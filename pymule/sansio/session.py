@@ -24,6 +24,7 @@ from typing import Final
 
 from pymule.errors import ConnectionLostError, LocalProtocolError, RemoteProtocolError
 from pymule.sansio.frame import (
+    BULK_BYTES,
     DEFAULT_MAX_FRAME_BYTES,
     HEADER,
     FrameDecoder,
@@ -194,7 +195,7 @@ class Session:
         if self.state is SessionState.CLOSED:
             return []
         size = len(data) - HEADER.size
-        if size >= 0 and self.is_between_frames:
+        if 0 <= size < BULK_BYTES and self.is_between_frames:
             # As a rule one frame came, whole, of a verb of every day: no buffer.
             told, number, flags, reserved = HEADER.unpack_from(data)
             unpack = self._plain.get(number)

@@ -169,6 +169,10 @@ class Submit:
     payload: bytes
 
     def pack(self) -> bytes:
+        return self.head() + self.payload
+
+    def head(self) -> bytes:
+        """Return the frame without its payload, which is to follow."""
         target = self.target.encode()
         size = _SUBMIT.size + len(target) + len(self.options) + len(self.payload)
         return b"".join(
@@ -183,7 +187,6 @@ class Submit:
                 ),
                 target,
                 self.options,
-                self.payload,
             )
         )
 
@@ -194,6 +197,10 @@ class Submit:
         batch_at = options_at + options
         if batch_at > len(body):
             check_end(cls.opcode, body, batch_at)
+        payload = body[batch_at:]
+        if type(body) is not bytes:
+            # A view, since it is large: this is the only copy.
+            body, payload = bytes(body[:batch_at]), bytes(payload)
         try:
             to = body[_SUBMIT_BYTES:options_at].decode()
         except UnicodeDecodeError:
@@ -205,7 +212,7 @@ class Submit:
         verb.count = count
         verb.target = to
         verb.options = body[options_at:batch_at]
-        verb.payload = body[batch_at:]
+        verb.payload = payload
         return verb
 
 
@@ -327,6 +334,10 @@ class Deliver:
         batch_at = options_at + options
         if batch_at > len(body):
             check_end(cls.opcode, body, batch_at)
+        payload = body[batch_at:]
+        if type(body) is not bytes:
+            # A view, since it is large: this is the only copy.
+            body, payload = bytes(body[:batch_at]), bytes(payload)
         verb = cls.__new__(cls)
         verb.first_id = first_id
         verb.count = count
@@ -334,7 +345,7 @@ class Deliver:
         verb.attempt = attempt
         verb.source = body[_DELIVER_BYTES:options_at]
         verb.options = body[options_at:batch_at]
-        verb.payload = body[batch_at:]
+        verb.payload = payload
         return verb
 
 
@@ -346,9 +357,13 @@ def deliver_frame(  # noqa: PLR0917  (one caller, on the hot path)
     source: bytes,
     options: bytes,
     payload: bytes,
+    more: int = 0,
 ) -> bytes:
-    """Return the frame of a DELIVER: what the verb would pack, in half the time."""
-    size = _DELIVER_BYTES + len(source) + len(options) + len(payload)
+    """Return the frame of a DELIVER: what the verb would pack, in half the time.
+
+    So many bytes *more* of its payload are to follow.
+    """
+    size = _DELIVER_BYTES + len(source) + len(options) + len(payload) + more
     head = _DELIVER_FRAME.pack(
         size,
         Opcode.DELIVER,

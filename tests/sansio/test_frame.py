@@ -157,6 +157,23 @@ def test_a_large_frame_in_many_small_pieces_is_put_together_once() -> None:
     assert decode(pieces) == [(Opcode.SUBMIT, body)]
 
 
+@given(tail=st.binary(max_size=9_000), step=st.integers(1_000, 50_000))
+def test_a_large_body_is_a_view_of_what_was_read(tail: bytes, step: int) -> None:
+    body = bytes(range(256)) * 160
+    stream = encode_frame(Opcode.SUBMIT, body) + encode_frame(Opcode.CALL, tail)
+    decoder = FrameDecoder()
+    frames = []
+    for start in range(0, len(stream), step):
+        decoder.feed(stream[start : start + step])
+        while (frame := decoder.next_frame()) is not None:
+            frames.append(frame)
+
+    (opcode, view), other = frames
+    assert (opcode, bytes(view)) == (Opcode.SUBMIT, body)
+    assert other == (Opcode.CALL, tail)
+    assert [type(one).__name__ for _, one in frames] == ["memoryview", "bytes"]
+
+
 def test_the_header_is_little_endian_on_every_machine() -> None:
     assert HEADER.format == "<IBBH"
     assert struct.calcsize("<IBBH") == 8

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pymule.errors import RemoteProtocolError
 from pymule.sansio.batch import pack_bodies
-from pymule.sansio.frame import FrameDecoder, Opcode
+from pymule.sansio.frame import BULK_BYTES, FrameDecoder, Opcode
 from pymule.sansio.verbs import (
     VERBS,
     Ack,
@@ -132,6 +132,26 @@ def test_every_opcode_has_a_verb_and_an_example_here() -> None:
 @given(verb=ANY_VERB)
 def test_every_verb_reads_back_what_it_packs(verb: Verb) -> None:
     assert VERBS[verb.opcode](body_of(verb)) == verb
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        Submit(1, 1, 1, "mule", b"{}", pack_bodies([bytes(BULK_BYTES)])),
+        Deliver(1, 1, 0, 1, b"mule", b"{}", pack_bodies([bytes(BULK_BYTES)])),
+    ],
+    ids=lambda verb: verb.opcode.name,
+)
+def test_what_is_large_is_read_from_a_view(verb: Submit | Deliver) -> None:
+    decoder = FrameDecoder()
+    decoder.feed(verb.pack())
+    frame = decoder.next_frame()
+    assert frame is not None
+    read = VERBS[frame[0]](frame[1])
+
+    assert read == verb
+    assert isinstance(read, Submit | Deliver)
+    assert {type(read.options), type(read.payload)} == {bytes}
 
 
 @given(opcode=st.sampled_from(Opcode), body=st.binary())

@@ -43,12 +43,14 @@ class Figures:
 
     Attributes:
         p50: Of the delay of the loop, in microseconds, as the next two.
+        own_p99: The same without the time in which the process waited for a core.
         cpu_us: Of the process that sends, for each message, with what the loop costs.
         late_ms: How long after the last message all had their answers.
     """
 
     p50: float
     p99: float
+    own_p99: float
     greatest: float
     cpu_us: float
     late_ms: float
@@ -95,6 +97,7 @@ def _figures(found: object, count: float) -> Figures:
     return Figures(
         p50=percentile(delays, 0.5),
         p99=percentile(delays, 0.99),
+        own_p99=percentile(floats(found, "own"), 0.99) * _MICRO,
         greatest=max(delays),
         cpu_us=number(found, "cpu_s") / count * _MICRO,
         late_ms=number(found, "late_s") * 1e3,
@@ -118,6 +121,8 @@ def _table(outcomes: Mapping[str, Outcome[Round]], rate: int, rounds: int) -> Ta
         "p99 us",
         "spread",
         "p99, pymule to it",
+        "p99 but for waits for a core",
+        "spread",
         "max us",
         "CPU us a message",
         "answered after ms",
@@ -136,6 +141,7 @@ def _table(outcomes: Mapping[str, Outcome[Round]], rate: int, rounds: int) -> Ta
                 *spread([one.p50 for one in found]),
                 *spread(p99s),
                 over(ours, p99s),
+                *spread([one.own_p99 for one in found]),
                 f"{max(one.greatest for one in found):,.0f}",
                 f"{median(one.cpu_us for one in found):,.1f}",
                 f"{median(one.late_ms for one in found):,.1f}",

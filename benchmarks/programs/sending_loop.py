@@ -41,8 +41,10 @@ async def main(side: str) -> None:
             cpu = process_time()
             late_s = await _send_at(send, rate, number(plan, "seconds"))
             used = process_time() - cpu
+            delays, own = pulse.take()
             found[f"{rate:g}"] = {
-                "delays": pulse.take(),
+                "delays": delays,
+                "own": own,
                 "cpu_s": used,
                 "late_s": late_s,
             }

@@ -50,6 +50,7 @@ class Round:
     Attributes:
         p50_ms: Of a request at the fixed rate, from its planned time to its answer.
         loop_p99_ms: By how much the loop of the web server was late meanwhile.
+        loop_own_p99_ms: The same without the time in which it waited for a core.
         cpu_us: Of the web server, for each request.
         done: Share of the jobs that were done when the last answer came, if there are
             any.
@@ -59,10 +60,12 @@ class Round:
     p50_ms: float
     p99_ms: float
     loop_p99_ms: float
+    loop_own_p99_ms: float
     done: float | None
     flood_per_s: float
     flood_cpu_us: float
     flood_loop_p99_ms: float
+    flood_loop_own_p99_ms: float
     flood_done: float | None
 
 
@@ -96,17 +99,19 @@ def _round(peer: Peer, options: Options) -> Round:
     return Round(
         p50_ms=percentile(latencies, 0.5) * _MILLI,
         p99_ms=percentile(latencies, 0.99) * _MILLI,
-        loop_p99_ms=_loop_p99_ms(first),
+        loop_p99_ms=_p99_ms(first, "delays"),
+        loop_own_p99_ms=_p99_ms(first, "own"),
         done=None if peer is NOTHING else number(first, "done") / offered,
         flood_per_s=requests / number(second, "seconds"),
         flood_cpu_us=number(second, "cpu_s") / requests * _MICRO,
-        flood_loop_p99_ms=_loop_p99_ms(second),
+        flood_loop_p99_ms=_p99_ms(second, "delays"),
+        flood_loop_own_p99_ms=_p99_ms(second, "own"),
         flood_done=None if peer is NOTHING else number(second, "done") / requests,
     )
 
 
-def _loop_p99_ms(found: Note) -> float:
-    return percentile(floats(found, "delays"), 0.99) * _MILLI
+def _p99_ms(found: Note, what: str) -> float:
+    return percentile(floats(found, what), 0.99) * _MILLI
 
 
 def _offered(outcomes: Mapping[str, Outcome[Round]], rounds: int) -> Table:
@@ -119,6 +124,7 @@ def _offered(outcomes: Mapping[str, Outcome[Round]], rounds: int) -> Table:
         "pymule to it, p99",
         "loop late p99 ms",
         "spread",
+        "but for waits for a core",
         "jobs done %",
     )
 
@@ -128,6 +134,7 @@ def _offered(outcomes: Mapping[str, Outcome[Round]], rounds: int) -> Table:
             *spread(outcome.values(lambda one: one.p99_ms), ".2f"),
             over(_ours(outcomes, lambda one: one.p99_ms), outcome.values(_p99_of)),
             *spread(outcome.values(lambda one: one.loop_p99_ms), ".2f"),
+            f"{median(outcome.values(lambda one: one.loop_own_p99_ms)):.2f}",
             _percent(one.done for one in outcome.rounds),
         )
 
@@ -148,6 +155,7 @@ def _flooded(outcomes: Mapping[str, Outcome[Round]], rounds: int) -> Table:
         "CPU us a request",
         "spread",
         "loop late p99 ms",
+        "but for waits for a core",
         "jobs done %",
     )
 
@@ -158,6 +166,7 @@ def _flooded(outcomes: Mapping[str, Outcome[Round]], rounds: int) -> Table:
             over(_ours(outcomes, _flood_of), speeds),
             *spread(outcome.values(lambda one: one.flood_cpu_us)),
             f"{median(outcome.values(lambda one: one.flood_loop_p99_ms)):.2f}",
+            f"{median(outcome.values(lambda one: one.flood_loop_own_p99_ms)):.2f}",
             _percent(one.flood_done for one in outcome.rounds),
         )
 

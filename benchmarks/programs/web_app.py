@@ -62,7 +62,8 @@ async def _run_here(
 
 async def _used() -> dict[str, object]:
     """Return what the process has used, and the delays of its loop since last time."""
-    return {"cpu_s": process_time(), "delays": app.state.pulse.take()[0]}
+    delays, own = app.state.pulse.take()
+    return {"cpu_s": process_time(), "delays": delays, "own": own}
 
 
 def _built(side: str) -> FastAPI:

@@ -130,6 +130,7 @@ async def _flooded(clients: list[Client], plan: Note) -> dict[str, object]:
         "done": _done(first, first + asked),
         "cpu_s": number(after, "cpu_s") - number(before, "cpu_s"),
         "delays": after["delays"],
+        "own": after["own"],
     }
 
 

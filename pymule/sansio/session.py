@@ -160,7 +160,9 @@ class Session:
         self.is_between_frames = True
         self._max_verbs = max_verbs
         self._max_frame_bytes = max_frame_bytes
-        self._decoder = FrameDecoder(min(max_frame_bytes, _OPENING_MAX_BYTES))
+        # A mule trusts who started it, and its WELCOME names all of its farms.
+        opening_max = max_frame_bytes if role is Role.MULE else _OPENING_MAX_BYTES
+        self._decoder = FrameDecoder(min(max_frame_bytes, opening_max))
         opening = Opcode.HELLO if role is Role.MASTER else Opcode.WELCOME
         self._allowed: frozenset[Opcode] = frozenset({opening, Opcode.CLOSE})
         # How verbs are read that need no more than that.

@@ -310,6 +310,19 @@ def test_nothing_is_more_behind_a_goodbye() -> None:
     assert session.receive_data(b"") == []
 
 
+def test_a_mule_takes_a_welcome_that_names_10_000_farms() -> None:
+    farms: list[object] = [f"farm{number}" for number in range(10_000)]
+    welcome = Welcome({"protocol": 1, "mule": {"farms": farms}})
+    master, mule = Session(Role.MASTER, Role.MULE), Session(Role.MULE, Role.MASTER)
+    hello = mule.pack(Hello({"protocol": [1, 1], "client": "", "name": ""}))
+    master.receive_data(hello)
+    data = master.pack(welcome)
+
+    assert mule.receive_data(data) == [welcome]
+    with pytest.raises(FrameTooBigError):
+        Session(Role.CLIENT, Role.MASTER).receive_data(data)
+
+
 def test_a_limit_below_that_of_the_opening_holds_from_the_start() -> None:
     session = Session(Role.MASTER, Role.CLIENT, 10)
 

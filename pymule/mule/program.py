@@ -261,9 +261,9 @@ class _Mule:
         self, loop: asyncio.AbstractEventLoop, started: "Future[Runtime]"
     ) -> None:
         if sys.version_info < (3, 12):
-            # In a thread that is traced, by coverage or a debugger, CPython 3.11 repeats
-            # an instruction for ever while a Unix signal waits for the main thread,
-            # which nobody wakes then.
+            # In a thread that is traced, by coverage or a debugger, CPython 3.11
+            # repeats an instruction for ever while a Unix signal waits for the main
+            # thread, which nobody wakes then.
             sys.settrace(None)
         asyncio.set_event_loop(loop)
         started.set_result(loop.run_until_complete(self._connect(is_blocking=True)))

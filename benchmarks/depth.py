@@ -30,8 +30,12 @@ _FARMS: Final = (1, 100, 10_000)
 _QUICK_FARMS: Final = (1, 10)
 _MULES_OF_FARMS: Final = 4
 _ONE: Final = "one message"
-_RELAYED: Final = "one message, bare relay to so many"
 _MANY: Final = "calls with 1,000"
+_RELAYED: Final = {
+    _ONE: "one message, bare relay to so many",
+    _MANY: "calls with 1,000, bare relay to so many",
+}
+"""What a bare relay does instead."""
 _TURNS: Final = {_ONE: 1_000, _MANY: 128}
 _QUICK_TURNS: Final = {_ONE: 50, _MANY: 8}
 _ROUNDS: Final = 5
@@ -177,9 +181,9 @@ def _across(
 
 
 def _relayed(receivers: int, turns: Mapping[str, int]) -> Side:
-    only = {_RELAYED: turns[_ONE]}
+    instead = {_RELAYED[kind]: count for kind, count in turns.items()}
     start = partial(_relay, receivers=receivers)
-    return Side(receivers, start, (_RELAY, "sender"), receivers, only)
+    return Side(receivers, start, (_RELAY, "sender"), receivers, instead)
 
 
 @contextmanager
@@ -233,7 +237,7 @@ def _running(side: Side) -> Iterator[tuple[Stage, int]]:
 
 
 def _window(side: Side, stage: Stage, master: int, asked: int, kind: str) -> Window:
-    turns, is_many = side.turns[kind], kind == _MANY
+    turns, is_many = side.turns[kind], kind in {_MANY, _RELAYED[_MANY]}
     stage.note(f"go-{asked}", turns=turns, is_many=is_many, master=master)
     measured = stage.wait(f"measured-{asked}", within=_WITHIN_S, step=0.05)
     messages = turns * (MANY if is_many else 1)
@@ -255,12 +259,12 @@ def _to_least(costs: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
     return {size: ratios(costs[size], costs[min(costs)]) for size in costs}
 
 
-def _own(found: Found) -> dict[int, list[float]]:
-    """Return what one message costs the master more than the bare relay."""
-    relayed = _costs(found, _RELAYED)
+def _own(found: Found, kind: str) -> dict[int, list[float]]:
+    """Return what a message costs the master more than the bare relay."""
+    relayed = _costs(found, _RELAYED[kind])
     return {
         size: [ours - bare for ours, bare in zip(costs, relayed[size], strict=True)]
-        for size, costs in _costs(found, _ONE).items()
+        for size, costs in _costs(found, kind).items()
     }
 
 
@@ -303,8 +307,8 @@ def _budgets(found: Mapping[str, Found]) -> Iterator[Budget]:
     for name, kinds in found.items():
         for kind in (_ONE, _MANY):
             costs, beyond = _costs(kinds, kind), ""
-            if kind == _ONE and _RELAYED in kinds:
-                costs, beyond = _own(kinds), ", beyond the bare relay's"
+            if _RELAYED[kind] in kinds:
+                costs, beyond = _own(kinds, kind), ", beyond the bare relay's"
             most = max(costs)
             what = f"cost in the master, {most:,} {name} to 1, {kind}{beyond}"
             yield Budget(what, _MOST_OVER_LEAST, tuple(_to_least(costs)[most]))

@@ -1,12 +1,13 @@
 """The least that a process between a sender and so many receivers can do, bytes only.
 
-It reads a message, writes it to the receiver whose turn it is, and to the sender that
+It reads what comes, writes it to the receiver whose turn it is, and to the sender that
 it has it; and it reads that the receiver is done. To wake a process that has slept long
 costs the kernel more than one that has just run, and that is charged to who wakes it.
 """
 
 import asyncio
 import os
+import struct
 import sys
 from pathlib import Path
 from typing import Protocol, cast
@@ -15,11 +16,13 @@ import uvloop
 
 from benchmarks.doorbell import Bell, Doorbell
 from benchmarks.notes import COUNT, FOLDER, PAYLOAD, note
-from benchmarks.programs.turn_takers import serve
+from benchmarks.programs.turn_takers import MANY, serve
 
 __all__ = ("receiver", "relay", "sender")
 
 _ANSWER = b"done"
+# Of all messages of a turn, at their begin.
+_SIZE = struct.Struct("=I")
 
 
 class _Line(Protocol):
@@ -48,14 +51,19 @@ class _Sender(asyncio.Protocol):
     def __init__(self, lines: list[_Line]) -> None:
         self._lines = lines
         self._turn = 0
+        self._missing = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._sender = cast(_Line, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._turn = (self._turn + 1) % len(self._lines)
+        if not self._missing:
+            (self._missing,) = _SIZE.unpack_from(data)
+            self._turn = (self._turn + 1) % len(self._lines)
+        self._missing -= len(data)
         self._lines[self._turn].write(data)
-        self._sender.write(_ANSWER)
+        if not self._missing:
+            self._sender.write(_ANSWER)
 
 
 class _Receiver(asyncio.Protocol):
@@ -63,13 +71,17 @@ class _Receiver(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._taken = Bell("taken")
+        self._here = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._line = cast(_Line, transport)
 
-    def data_received(self, _data: bytes) -> None:
-        self._taken.ring()
-        self._line.write(_ANSWER)
+    def data_received(self, data: bytes) -> None:
+        self._here += len(data)
+        messages, self._here = divmod(self._here, len(PAYLOAD))
+        if messages:
+            self._taken.ring(messages)
+            self._line.write(_ANSWER)
 
 
 class _Asker(asyncio.Protocol):
@@ -99,18 +111,19 @@ async def receiver() -> None:
 
 
 async def sender() -> None:
-    """Send one message after the other, each when the one before was taken."""
+    """Send as many as a turn has, each time when those before were taken."""
     loop = asyncio.get_running_loop()
     line, asker = await loop.create_unix_connection(_Asker, _path("middle"))
     taken = Doorbell("taken")
 
-    async def one(_number: int) -> None:
+    async def ask(messages: int) -> None:
+        size = messages * len(PAYLOAD)
         asker.answer = loop.create_future()
-        line.write(PAYLOAD)
+        line.write(_SIZE.pack(size) + bytes(size - _SIZE.size))
         await asker.answer
-        await taken.heard()
+        await taken.heard(messages)
 
-    await serve(one)
+    await serve(lambda _: ask(1), lambda _: ask(MANY))
 
 
 def _path(name: str) -> str:

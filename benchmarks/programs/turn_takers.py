@@ -81,12 +81,12 @@ async def across() -> None:
     await serve(one, many)
 
 
-async def serve(one: Turn, many: Turn | None = None) -> None:
+async def serve(one: Turn, many: Turn) -> None:
     """Take turns of one message, or of many, as often as the benchmark asks for it."""
     for number in range(_WARM_UP_TURNS):
         await one(number)
-    for number in range(_WARM_UP_TURNS_WITH_MANY if many else 0):
-        await (many or one)(number)
+    for number in range(_WARM_UP_TURNS_WITH_MANY):
+        await many(number)
     note("warm")
     for at in itertools.count():
         # Rarely looked at: others are measured meanwhile.
@@ -94,7 +94,7 @@ async def serve(one: Turn, many: Turn | None = None) -> None:
             wait_for, f"go-{at}", within=_PATIENCE_S, step=0.05
         )
         turns, master = int(str(go["turns"])), int(str(go["master"]))
-        turn = many if many and go["is_many"] else one
+        turn = many if go["is_many"] else one
         before, start = cpu_s(master), monotonic()
         for number in range(turns):
             await turn(number)

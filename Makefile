@@ -84,6 +84,8 @@ bench: $(STAMP)  ## Measure against the peers, 20 minutes (ONLY=throughput, QUIC
 	$(PIP) --editable '.[bench]'
 	@test -e .venv/arq || $(PY) -m pip install --quiet --target .venv/arq --requirement benchmarks/peers/arq.txt
 	@{ command -v beanstalkd && command -v redis-server; } >/dev/null || test -e .venv/redis || ( $(UNPACK) ) || echo "no beanstalkd or no Redis: its rows say so"
+	@# Else a machine that writes no bytecode compiles all of it at each start.
+	@$(PY) -m compileall -q pymule benchmarks
 	$(PY) -m benchmarks
 
 .PHONY: report

@@ -2,9 +2,11 @@ import os
 
 import pytest
 
+from pymule.master import mules
 from pymule.master.turns import Turns
 from pymule.sansio.target import MuleId
-from tests.master.harness import Yard, a_plan, a_spec, until
+from tests.conftest import MS
+from tests.master.harness import LONG, Yard, a_plan, a_spec, until
 
 WORDLESS = "rest()"
 WORDY = "be_ready(); rest()"
@@ -15,7 +17,10 @@ def _one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
 
 
-async def test_a_few_mules_start_at_a_time_and_the_others_wait(yard: Yard) -> None:
+async def test_a_few_mules_start_at_a_time_and_the_others_wait(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mules, "_FRESH_START_S", 10 * LONG)
     specs = [a_spec(number, WORDLESS) for number in range(1, 7)]
     master = await yard.open(a_plan(*specs))
 
@@ -66,7 +71,10 @@ async def test_those_that_died_together_start_again_a_few_at_a_time(
     assert not len(starts)
 
 
-async def test_those_with_nothing_in_hand_end_a_few_at_a_time(yard: Yard) -> None:
+async def test_those_with_nothing_in_hand_end_a_few_at_a_time(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mules, "_FRESH_END_S", 1000 * MS)
     # They stay, whatever they are told.
     program = """
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])

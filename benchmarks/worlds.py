@@ -113,6 +113,14 @@ def queued(count: int) -> Act:
     return messages(desk)
 
 
+def queued_one_by_one(count: int) -> Act:
+    desk = Desk("farm:a")
+    desk.link(1, "farm:a")
+    for _ in range(count):
+        desk.submit("farm:a")
+    return messages(desk)
+
+
 def mules_that_wait(count: int) -> Act:
     desk = Desk("mule", "farm:a", *(f"mule{n}" for n in range(1, count + 1)))
     for number in range(1, count + 1):
@@ -284,6 +292,7 @@ def signals_of_one_mule(count: int) -> Act:
 
 MANY: Final[dict[World, int]] = {
     queued: 1_000_000,
+    queued_one_by_one: 20_000,
     mules_that_wait: 64,
     mules_at_work: 64,
     mules_with_work_for_all: 64,
@@ -300,5 +309,13 @@ MANY: Final[dict[World, int]] = {
     signals_of_the_first_available: 64,
     signals_of_one_mule: 64,
 }
-# An error has up to 50 names, and a wheel has up to five levels.
-FEW: Final[dict[World, int]] = {names_that_are_unknown: 64, timers: 5_000}
+# An error has up to 50 names, and a wheel up to five levels. With one farm the message
+# that comes is for the mule that has just been served, which is a shorter way; and of
+# one message nothing has to be cut off.
+FEW: Final[dict[World, int]] = {
+    queued: 250,
+    names_that_are_unknown: 64,
+    timers: 5_000,
+    full_farms_of_each_mule: 4,
+    full_farms_of_other_mules: 4,
+}

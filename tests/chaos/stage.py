@@ -231,11 +231,7 @@ class Stage:
     def resources(self) -> dict[str, int]:
         """Return what the daemon holds, and must not hold more of in the end."""
         process = psutil.Process(self.master.pid)
-        zombies = [
-            child
-            for child in process.children(recursive=True)
-            if child.status() == psutil.STATUS_ZOMBIE
-        ]
+        zombies = [one for one in process.children(recursive=True) if _is_zombie(one)]
         return {
             "fds": process.num_fds(),
             "threads": process.num_threads(),
@@ -401,3 +397,11 @@ async def until(
 def _pids() -> list[int]:
     names = (path.name for path in Path("/proc").iterdir())
     return [int(name) for name in names if name.isdecimal()]
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        # It was there when the others were listed.
+        return False

@@ -13,6 +13,10 @@ tell the two apart, so it is no error, but it is said.
     frame header, 24    page u32, pages after a commit or 0 u32, salt 2 x u32,
                         checksum 2 x u32; then the page
 
+A frame is written in two pieces. Where older frames are written over, a kill between
+the two leaves a header that ends a transaction, and an older page: that is the last
+frame, and its transaction was not whole.
+
 Big-endian. The salt changes whenever the WAL begins anew. Source: SQLite's file format.
 """
 
@@ -31,8 +35,8 @@ _PAGE: Final = 4096
 def commits_in(path: Path) -> list[int]:
     """Return the numbers, from 1, of frames that end a transaction of this WAL.
 
-    Those of earlier ones, which were not overwritten yet, are left out; a file that is
-    missing has none.
+    Those of earlier ones, which were not overwritten yet, are left out, and one whose
+    page was not written any more; a file that is missing has none.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -49,6 +53,7 @@ def _commits(fd: int) -> list[int]:
     step = _FRAME.size + _PAGE
     salts: set[bytes] = set()
     commits = []
+    last = 0
     if size >= _HEADER.size:
         *_, salt, _, _ = _HEADER.unpack(os.pread(fd, _HEADER.size, 0))
         salts.add(salt)
@@ -57,9 +62,33 @@ def _commits(fd: int) -> list[int]:
         if number == 1 and not _is_before(salt, salts):
             # If the header is what was damaged, this is what its salt was.
             salts.add(salt)
-        if pages and salt in salts:
-            commits.append(number)
+        if salt in salts:
+            last = number
+            if pages:
+                commits.append(number)
+    if commits and commits[-1] == last and not _is_whole(fd, last):
+        commits.pop()
     return commits
+
+
+def _is_whole(fd: int, number: int) -> bool:
+    """Tell whether the checksum of a frame fits, if that before it does."""
+    step = _FRAME.size + _PAGE
+    place = _HEADER.size + (number - 1) * step
+    before = os.pread(fd, 8, place - step + 16 if number > 1 else _HEADER.size - 8)
+    frame = os.pread(fd, step, place)
+    told = struct.unpack(">II", frame[16:24])
+    summed = frame[:8] + frame[_FRAME.size :]
+    # The last bit of the header's magic says which; it may be what is wrong.
+    return told in (_sum(before, summed, "<"), _sum(before, summed, ">"))
+
+
+def _sum(before: bytes, data: bytes, order: str) -> tuple[int, int]:
+    first, second = struct.unpack(">II", before)
+    for one, other in struct.iter_unpack(f"{order}II", data):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return first, second
 
 
 def _is_before(salt: bytes, salts: set[bytes]) -> bool:

@@ -114,15 +114,20 @@ class ReadyLine:
         return run, None
 
     def _next_level(self) -> tuple[deque[Run], int]:
-        while True:
-            priority = self._choose()
-            level = self._levels[priority]
+        if self._stale:
+            # Before the choice: nobody is passed over for what is not there any more.
+            self._drop_fronts()
+        priority = self._choose()
+        return self._levels[priority], priority
+
+    def _drop_fronts(self) -> None:
+        """Let go of the entries that left and are at the front of their level."""
+        for priority, level in self._levels.items():
             while level and level[0].place is not _READY:
                 level.popleft()
                 self._stale -= 1
-            if level:
-                return level, priority
-            self._occupied ^= 1 << priority
+                if not level:
+                    self._occupied ^= 1 << priority
 
     def _sweep(self) -> None:
         """Let go of the entries that left."""

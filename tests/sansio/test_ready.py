@@ -181,3 +181,19 @@ def test_the_line_is_what_a_list_would_be(data: st.DataObject) -> None:
                 model.remove(run)
         assert len(line) == len(model)
         assert sorted(ids(line)) == [run.first_id for run in model]
+
+
+def test_nobody_is_passed_over_for_what_has_left() -> None:
+    line = ReadyLine()
+    line.append(run_of(1))
+    served = []
+    for _ in range(MAX_BYPASS):
+        for priority in range(2, 10):
+            gone = run_of(1, priority=priority)
+            line.append(gone)
+            line.discard(gone)
+        line.append(run_of(1, priority=1))
+        run, _ = line.take(9)
+        served.append(run.asked.priority)
+
+    assert served == [1] * MAX_BYPASS

@@ -142,12 +142,6 @@ class Arrival:
         self.options = deliver.options
         self.start = start
 
-    def split(self, count: int) -> "tuple[Arrival, Arrival]":
-        """Return the first *count* messages, and the others; nothing stays here."""
-        head, bodies, self.bodies = copy(self), self.bodies, []
-        head.bodies, head.count = bodies[:count], count
-        return head, self.tail(self.start + count, bodies[count:])
-
     def tail(self, start: int, bodies: list[bytes]) -> "Arrival":
         """Return the part from position *start* on, of which *bodies* are left."""
         rest = copy(self)
@@ -245,8 +239,6 @@ class Lane:
         self._busy_count = 0.0
         self._mark_s = 0.0
         self._mark = 0
-        # By the last measurement nothing should lie here, and something does.
-        self.is_overfull = False
         # Up to here everything was acknowledged, but for the holes.
         self._reported = 0
         self._holes: list[int] = []
@@ -321,16 +313,10 @@ class Lane:
                 f"{self.received}; the limit is {self.limit_ever}"
             )
         self.received += arrival.count
+        self.batches.append(arrival)
         self.arrivals.append(arrival)
         left_count = arrival.count
-        woken_count = min(left_count, len(self.waiters))
-        if 0 < woken_count < left_count:
-            # The next one is asked for with a look at the clock: a program that blocks
-            # the loop could not say by itself that messages have become slow.
-            self.batches.extend(arrival.split(woken_count))
-        else:
-            self.batches.append(arrival)
-        for _ in range(woken_count):
+        for _ in range(min(left_count, len(self.waiters))):
             left_count -= self.waiters.popleft().wake()
         return left_count
 
@@ -346,8 +332,6 @@ class Lane:
             self._busy_count = self._busy_count * keep + count
             service_s = max(self._busy_s / self._busy_count, 1e-9)
             self.window = min(int(_WINDOW_S / service_s), _WINDOW_MAX)
-            if now - self._mark_s > _WINDOW_S * count and self.received > position:
-                self.is_overfull = True
         self.mark(now)
 
     def mark(self, now: float) -> None:

@@ -88,9 +88,6 @@ class Runtime:
                 self.link.flush_soon()
             await asyncio.sleep(0)
             lane.turned = lane.position
-        if lane.is_overfull:
-            lane.is_overfull = False
-            self.link.give_back(lane)
         with self.lock:
             # No await between here and the return, so a cancelled caller can never
             # walk away with a message that nobody will acknowledge.

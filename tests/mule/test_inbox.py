@@ -398,43 +398,6 @@ def test_the_window_is_what_can_be_done_in_two_milliseconds(
     assert window == pytest.approx(min(WINDOW_S / service_s, 16_384), rel=0.01, abs=1)
 
 
-def test_who_waited_asks_again_before_it_gets_what_else_came(board: Scoreboard) -> None:
-    lane = a_lane(board)
-    lane.window = 5
-    lane.new_limit()
-    waiter = ThreadWaiter(lane)
-    lane.waiters.append(waiter)
-    hand = Hand(lane)
-
-    lane.arrive(a_delivery(5))
-    taken = [lane.take(hand)]
-    rest_of_walk = list(lane.guarded)
-    taken += [lane.take(hand) for _ in range(4)]
-    hand.let_go()
-
-    assert waiter.wait(0)
-    assert rest_of_walk == []
-    assert taken == [b"1", b"2", b"3", b"4", b"5"]
-    assert lane.new_acks() == [(1, 5, 1)]
-
-
-@pytest.mark.parametrize(("service_s", "is_overfull"), [(0.001, False), (0.01, True)])
-def test_a_lane_is_overfull_when_messages_take_longer_than_the_window(
-    board: Scoreboard, service_s: float, *, is_overfull: bool
-) -> None:
-    lane = a_lane(board)
-    lane.window = 5
-    lane.new_limit()
-    lane.arrive(a_delivery(5))
-    hand = Hand(lane)
-    lane.mark(10.0)
-    lane.take(hand)
-
-    lane.measure(10.0 + service_s)
-
-    assert lane.is_overfull is is_overfull
-
-
 def test_the_window_follows_the_service_time(board: Scoreboard) -> None:
     lane = a_lane(board)
     hand = Hand(lane)

@@ -146,29 +146,6 @@ async def test_a_consumer_that_never_waits_lets_others_have_a_turn(
     await asyncio.wait([counting])
 
 
-@pytest.mark.usefixtures("no_look")
-async def test_a_program_that_blocks_its_loop_keeps_nothing_from_others(
-    stage: Stage,
-) -> None:
-    lane = stage.runtime.link.lane(ANYTHING)
-    lane.window = 50
-
-    async def program() -> bytes:
-        await mule_get_msg()
-        # A message that takes 10 ms, in which the loop does not turn.
-        lane._mark_s -= 10 * MS
-        return await mule_get_msg()
-
-    running = asyncio.create_task(program())
-    await stage.all_heard()
-    ids = stage.master.submit(*[b"%d" % number for number in range(100)])
-    second = await running
-    await stage.all_heard()
-
-    assert second == b"1"
-    assert stage.master.returned == ids[1:50]
-
-
 # Signals meanwhile
 
 

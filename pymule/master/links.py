@@ -37,6 +37,8 @@ from pymule.sansio.verbs import (
     Listen,
     Nack,
     Ready,
+    Reply,
+    ReplyKind,
     Return,
     Verb,
     Welcome,
@@ -235,6 +237,9 @@ class Links:
         connection = running.connection
         if connection is None:
             raise AssertionError("it asked over its connection")
+        if call.value.get("method") == "ping":
+            connection.send(Reply(call.id, ReplyKind.LAST, {}))
+            return
         receiver = link_receiver(running.link)
         if not self._signals.call(call, receiver, connection, str):
             send_error(

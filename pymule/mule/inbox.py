@@ -27,7 +27,7 @@ from typing import Final, Protocol
 
 from pymule.errors import RemoteProtocolError
 from pymule.sansio.batch import LENGTH_BYTES, received_bodies
-from pymule.sansio.verbs import Deliver
+from pymule.sansio.verbs import Ack, Credit, Deliver, Return, Verb
 from pymule.scoreboard import IN_HAND, Scoreboard, lane_word
 
 __all__ = ("Arrival", "Hand", "Job", "Lane", "LoopWaiter", "ThreadWaiter", "Waiter")
@@ -239,6 +239,8 @@ class Lane:
         self._busy_count = 0.0
         self._mark_s = 0.0
         self._mark = 0
+        # Something goes back, and the master has not said yet that it has heard of it.
+        self.is_giving = False
         # Up to here everything was acknowledged, but for the holes.
         self._reported = 0
         self._holes: list[int] = []
@@ -306,6 +308,21 @@ class Lane:
         Raises:
             RemoteProtocolError: It cannot be read, or goes beyond the limit.
         """
+        left_count = self._append(deliver)
+        for _ in range(min(left_count, len(self.waiters))):
+            left_count -= self.waiters.popleft().wake()
+        return left_count
+
+    def refuse(self, deliver: Deliver) -> list[Verb]:
+        """Take a delivery that goes back at once; return what to say for that.
+
+        Raises:
+            RemoteProtocolError: As :meth:`arrive`.
+        """
+        self._append(deliver)
+        return self.give_back()
+
+    def _append(self, deliver: Deliver) -> int:
         arrival = Arrival(deliver, self.received)
         if self.received + arrival.count > self.limit_ever:
             raise RemoteProtocolError(
@@ -315,10 +332,7 @@ class Lane:
         self.received += arrival.count
         self.batches.append(arrival)
         self.arrivals.append(arrival)
-        left_count = arrival.count
-        for _ in range(min(left_count, len(self.waiters))):
-            left_count -= self.waiters.popleft().wake()
-        return left_count
+        return arrival.count
 
     def measure(self, now: float) -> None:
         """A consumer asks: learn how long a message takes."""
@@ -356,6 +370,8 @@ class Lane:
 
     def new_limit(self) -> int | None:
         """Return the limit to tell the master, if it is time for one."""
+        if self.is_giving:
+            return None
         wanted = self.position + max(self.waiting, self.window)
         if wanted > self.limit:
             is_starving = self.waiting and self.limit <= self.received
@@ -382,11 +398,6 @@ class Lane:
             received: How many had come, then.
         """
         return received - self.position > self.position - position
-
-    def stop(self) -> int:
-        """Ask for nothing more; return the limit to tell the master."""
-        self.limit = self.received
-        return self.limit
 
     def nacked(self, position: int) -> None:
         """The message at *position* was nacked: never acknowledge it."""
@@ -447,12 +458,19 @@ class Lane:
             or arrival.has_one_of(wanted)
         )
 
-    def give_back(self) -> list[tuple[int, int, int]]:
-        """Return what nobody took; in the home loop, after :meth:`new_acks`."""
+    def give_back(self) -> list[Verb]:
+        """Return what to say to give back what nobody took; in the home loop."""
+        acks = self.new_acks()
         self.interrupt()
         given = [(a.first_id, a.count, a.attempt) for a in self.batches]
         self.batches.clear()
         self.word = lane_word(self.index, self.received)
-        self._reported = self.received
+        self._reported = self.limit = self.received
         self._forget_arrivals()
-        return given
+        verbs: tuple[Verb | None, ...] = (
+            Ack(acks) if acks else None,
+            # Nothing more is asked for.
+            Credit(self.index, self.limit),
+            Return(given) if given else None,
+        )
+        return [verb for verb in verbs if verb is not None]

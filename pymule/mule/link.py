@@ -6,7 +6,7 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -29,7 +29,6 @@ from pymule.sansio.verbs import (
     Ready,
     Reply,
     ReplyKind,
-    Return,
     Signal,
     Stacks,
     Verb,
@@ -324,7 +323,9 @@ class MuleLink:
             if deliver.lane >= len(self._numbered):
                 raise RemoteProtocolError(f"lane {deliver.lane} is not open")
             lane = self._numbered[deliver.lane]
-            left_count = lane.arrive(deliver)
+            returned = lane.refuse(deliver) if lane.is_giving else None
+            left_count = 0 if returned is not None else lane.arrive(deliver)
+        self._say(returned or ())
         if left_count:
             self._watch_stalls(lane)
 
@@ -358,21 +359,31 @@ class MuleLink:
             self._stall_timer = self.loop.call_later(_STALL_S, self._look_for_stalls)
 
     def give_back(self, lane: Lane) -> None:
-        """Send back what nobody took from *lane*, and ask for nothing."""
+        """Send back what nobody took from *lane*, and ask for nothing.
+
+        What the master sent before it heard of that goes back as well, as it comes: it
+        is younger, and whoever asks next must not get it first. So there is no new
+        credit before the master has answered.
+        """
 
         def give() -> None:
             with self.lock:
-                acks, given = lane.new_acks(), lane.give_back()
-                limit = lane.stop()
-            for verb in (
-                Ack(acks) if acks else None,
-                Credit(lane.index, limit),
-                Return(given) if given else None,
-            ):
-                if verb is not None:
-                    self._send(verb)
+                lane.is_giving = not self.is_draining
+                returned = lane.give_back()
+            self._say(returned)
+            if lane.is_giving:
+                answer = self.ask({"method": "ping"})
+                answer.add_done_callback(lambda _answer: self._gave(lane))
 
         in_home(lane, give)
+
+    def _gave(self, lane: Lane) -> None:
+        lane.is_giving = False
+        self.flush_soon()
+
+    def _say(self, verbs: Iterable[Verb]) -> None:
+        for verb in verbs:
+            self._send(verb)
 
     def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
         """The master is gone; a mule has no life of its own."""

@@ -195,7 +195,10 @@ class Master:
         self.serve()
 
     def answer(self, call: Call) -> None:
-        """Register what *call* asks for, or refuse it."""
+        """Answer, register what *call* asks for, or refuse it."""
+        if call.value["method"] == "ping":
+            self.send(Reply(call.id, ReplyKind.LAST, {}))
+            return
         names = call.value.get("names")
         what = names[0] if isinstance(names, list) else call.value["handler"]
         refusal = self.refusals.get(str(what))
@@ -211,7 +214,8 @@ class Master:
     def _take_back(self, verb: Return) -> None:
         letters = [one for told in verb.ranges for one in self._settled(*told)]
         self.returned += [letter.id for letter in letters]
-        self.ready[:0] = letters
+        # Where their age places them.
+        self.ready = sorted(letters + self.ready, key=lambda letter: letter.id)
 
     def connection_lost(self, connection: Connection, reason: Exception | None) -> None:
         del connection, reason

@@ -22,7 +22,7 @@ from pymule.errors import RemoteProtocolError
 from pymule.mule.inbox import Hand, Lane, LoopWaiter, ThreadWaiter
 from pymule.sansio.batch import pack_bodies
 from pymule.sansio.run import Hands
-from pymule.sansio.verbs import Deliver
+from pymule.sansio.verbs import Credit, Deliver, Return
 from pymule.scoreboard import Scoreboard
 from tests.conftest import MS
 from tests.mule.conftest import new_board
@@ -132,9 +132,12 @@ class LaneMachine(RuleBasedStateMachine):
     def give_back(self) -> None:
         self.acknowledge()
 
-        given = self.lane.give_back()
-        limit = self.lane.stop()
+        verbs = self.lane.give_back()
 
+        limit = next(verb.limit for verb in verbs if isinstance(verb, Credit))
+        given = [
+            each for verb in verbs if isinstance(verb, Return) for each in verb.ranges
+        ]
         ids = [
             (i, attempt) for first, n, attempt in given for i in range(first, first + n)
         ]

@@ -301,6 +301,27 @@ async def test_what_is_taken_far_too_slowly_goes_back(stage: Stage) -> None:
     assert lane.window == 0
 
 
+@pytest.mark.usefixtures("no_look")
+async def test_what_was_under_way_when_others_went_back_goes_back_too(
+    stage: Stage,
+) -> None:
+    ids = stage.master.submit(b"a", b"b", b"c")
+    assert await mule_get_msg() == b"a"
+    lane = stage.runtime.link.lane(ANYTHING)
+    lane.window = 3
+    stage.runtime.link.flush()
+    await wait_until(lambda: lane.untaken == 2)
+
+    stage.runtime.link.give_back(lane)
+    # The master has not read that b and c come back, and sends d.
+    younger = stage.master.submit(b"d")
+    under_way = stage.master.delivered[lane.index]
+
+    assert under_way == 4
+    assert [await mule_get_msg() for _ in "bcd"] == [b"b", b"c", b"d"]
+    assert stage.master.returned == [*ids[1:], *younger]
+
+
 async def test_a_nacked_message_is_in_hand_until_the_kernel_has_the_nack(
     stage: Stage,
 ) -> None:

@@ -77,6 +77,11 @@ class Import(NamedTuple):
         return " -> ".join([*reversed(self.chain), self.name])
 
 
+def uncovered() -> dict[str, str]:
+    """Return an environment without what measures the coverage, which imports, too."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+
+
 class Imports:
     """What the processes that were given its environment imported."""
 
@@ -87,10 +92,8 @@ class Imports:
 
     @property
     def environ(self) -> dict[str, str]:
-        # What measures the coverage imports as well.
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
         path = f"{self.notes}:{ROOT}"
-        return {**kept, "PYTHONPATH": path, "IMPORTS": str(self.notes)}
+        return {**uncovered(), "PYTHONPATH": path, "IMPORTS": str(self.notes)}
 
     def run(self, script: str, **environ: str) -> list[Import]:
         """Return what *script* imports."""
@@ -115,7 +118,11 @@ def imports(tmp_path: Path) -> Imports:
 def brought_by_asyncio() -> frozenset[str]:
     script = "import asyncio, sys; print(*sys.modules)"
     done = subprocess.run(  # noqa: S603  (as above)
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        env=uncovered(),
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return frozenset(name.split(".")[0] for name in done.stdout.split())
 

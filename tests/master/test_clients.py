@@ -216,6 +216,8 @@ async def test_a_master_that_drains_refuses(yard: Yard) -> None:
     guest = await yard.greeted()
     await guest.submit(0, b"held")
     await guest.confirmed(1)
+    (link,) = master.router.links.values()
+    await wait_until(lambda: link.leased)
 
     master.stop()
     await wait_until(lambda: master.clients.is_draining)

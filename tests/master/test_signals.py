@@ -364,6 +364,8 @@ async def test_a_stop_lets_a_handler_finish(yard: Yard, logged: Logged) -> None:
     await yard.open_ready(a_plan(a_spec(1, program)))
     guest = await yard.greeted()
     await guest.call("raise", signal=17)
+    (link,) = yard.master.router.links
+    await until(lambda: not yard.master.signals.is_idle(link))
 
     assert await yard.stop()
 

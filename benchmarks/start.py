@@ -50,6 +50,7 @@ _IMPORTED: Final = {
     "a program's names": "from pymule import mule_get_msg, mule_msg",
     "a sender's names": "from pymule import farm_msg, flush",
 }
+_MOST_NAMES: Final = "a program's names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,10 @@ def answer(options: Options) -> Answer:
             form=".0f",
         ),
         Budget(
-            "import pymule over import asyncio",
+            # With names, since the package loads them when they are used.
+            f"{_IMPORTED[_MOST_NAMES]}, over import asyncio",
             _MOST_IMPORT_MS,
-            tuple(imports["import pymule"]),
+            tuple(imports[_MOST_NAMES]),
             unit="ms",
         ),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import mmap
 import os
 import threading
 from dataclasses import astuple
@@ -62,7 +63,9 @@ def test_work_is_counted_finer_than_in_hundredths_of_a_second() -> None:
 def test_what_a_process_writes_is_its_own() -> None:
     before = weight_of(os.getpid())
 
-    kept = bytearray(os.urandom(2**23))
+    # New pages for certain: the heap may have some that were written before.
+    kept = mmap.mmap(-1, 2**23, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    kept.write(os.urandom(2**23))
 
     after = weight_of(os.getpid())
     assert after.own - before.own >= 7

@@ -94,17 +94,19 @@ def _deliver_twice() -> None:
 def _lose_on_reconnect() -> None:
     """What a client that comes back sends first is taken for a repetition."""
     recognize, split = Clients._recognize, SubmissionLog.split
-    doubted: set[int] = set()
+    # By log: where it really ends. Only what is before that is looked at closely.
+    doubted: dict[int, int] = {}
 
     def recognize_wrongly(self: Clients, peer: ClientPeer, client: str) -> None:
         log = peer.sender.log
         recognize(self, peer, client)
-        if peer.sender.log is not log:
-            doubted.add(id(peer.sender.log))
+        found = peer.sender.log
+        if found is not log:
+            doubted[id(found)], found.end = found.end, 2**63
 
     def split_wrongly(self: SubmissionLog, sequence: int, count: int) -> list[Piece]:
         if id(self) in doubted:
-            doubted.discard(id(self))
+            self.end = doubted.pop(id(self))
             return [Piece(sequence, count, 1)]
         return split(self, sequence, count)
 

@@ -93,6 +93,15 @@ def test_a_signal_for_the_first_available_runs_once_where_it_was_quiet_for_longe
     assert table.sent() == [(TWO, 17), (ONE, 17)]
 
 
+def test_who_does_not_have_the_handler_is_passed_over(table: Table) -> None:
+    table.register(ONE, wanted(target="mule"))
+    table.hear(THREE, ONE)
+
+    table.raise_signal(17)
+
+    assert table.sent() == [(ONE, 17)]
+
+
 def test_a_signal_for_one_mule_waits_for_that_one(table: Table) -> None:
     both(table, "mule2")
     table.hear(ONE)

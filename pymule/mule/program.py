@@ -29,7 +29,7 @@ from pymule.hooks import hooks
 from pymule.mule import api
 from pymule.mule.hands import describe_error
 from pymule.mule.inherited import EXIT_ORPHANED, Inherited
-from pymule.mule.process import set_runtime
+from pymule.mule.process import introduce, set_runtime
 from pymule.mule.runtime import Runtime
 from pymule.sansio.frame import DEFAULT_MAX_FRAME_BYTES
 from pymule.sansio.session import PROTOCOL_VERSIONS, Role, Session
@@ -122,6 +122,7 @@ class _Mule:
     def run(self) -> int:
         """Load and run the program; return the exit status."""
         program, app = self._mule.get("program"), self._mule.get("app")
+        introduce(int(str(self._mule["id"])), self._texts("farms"))
         paths = self._texts("python_path")
         # A forkserver has put them there.
         if sys.path[: len(paths)] != paths:

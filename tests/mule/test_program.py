@@ -240,7 +240,8 @@ async def test_hooks_run_before_the_program_of_a_mule_that_is_spawned(
 ) -> None:
     stall.write(
         "shared.py",
-        "import pymule\n@pymule.after_fork\ndef hook(): print('hook of', __name__)",
+        "import pymule\n@pymule.after_fork\n"
+        "def hook(): print('hook of', __name__, 'in mule', pymule.mule_id())",
     )
     stall.write("work.py", "import shared\nprint('loaded')\ndef main(): print('runs')")
     stall.write("work_script.py", "import shared\nprint('runs')")
@@ -254,9 +255,9 @@ async def test_hooks_run_before_the_program_of_a_mule_that_is_spawned(
             await stall.start(None, app="work")
 
     expected = {
-        "callable": ["loaded", "hook of shared", "runs"],
-        "script": ["hook of shared", "runs"],
-        "app": ["loaded", "hook of shared"],
+        "callable": ["loaded", "hook of shared in mule 3", "runs"],
+        "script": ["hook of shared in mule 3", "runs"],
+        "app": ["loaded", "hook of shared in mule 3"],
     }
     await wait_until(lambda: stall.out.splitlines() == expected[kind], within=SLOW)
 

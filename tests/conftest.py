@@ -63,9 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         case: Any = getattr(item, "cls", None)
         if isinstance(found := getattr(case, "settings", None), settings):
-            case.settings = settings(
-                found, max_examples=int(examples), deadline=None, derandomize=False
-            )
+            case.settings = settings(found, max_examples=int(examples), deadline=None)
             # They take as long as they take.
             item.add_marker(pytest.mark.timeout(0))
 

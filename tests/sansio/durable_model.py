@@ -97,14 +97,21 @@ class Model:
 
     # Senders
 
-    def answered(self, answers: list[Answer], new: Waiting | None = None) -> None:
-        """Senders are told something; *new* was submitted just now."""
+    def answered(
+        self, answers: list[Answer], new: Waiting | None, ids: set[object]
+    ) -> None:
+        """Senders are told something; *new* was submitted just now.
+
+        *ids* are of all messages that the router has. What waited for room for longer
+        than its ttl has come and gone, and made room for what is answered next.
+        """
         for sender, first, count, result in answers:
             for sequence in range(first, first + count):
                 assert self.fates.get((sender, sequence)) is None, "one answer for each"
                 self.fates[sender, sequence] = result
             if not isinstance(result, RefusedError):
                 self._taken(sender, first, count, result)
+                self.forget_expired(ids)
         if new is not None:
             self._refuse_if_full(new)
         for sender, first, count, result in answers:
@@ -114,6 +121,10 @@ class Model:
         for queue in self.queues.values():
             if queue.waiting:
                 assert len(queue.held) >= queue.limits.max_messages, "there is room"
+
+    def forget_expired(self, ids: set[object]) -> None:
+        """Only *ids* are in the router: others that waited have expired."""
+        self.expire([m for m in self.at(*WAITING) if m.id not in ids])
 
     def _refuse_if_full(self, new: Waiting) -> None:
         for queue in self.queues.values():

@@ -97,10 +97,9 @@ class DurableRouter:
     def observe(self, new: Waiting | None = None) -> None:
         """Look what the router chose to do, and whether it might."""
         ids = {number for number, *_ in where(self.router)}
-        gone = [m for m in self.model.at(*WAITING) if m.id not in ids]
-        self.model.expire(gone)
+        self.model.forget_expired(ids)
         answers = self.router.take_answers()
-        self.model.answered(answers, new)
+        self.model.answered(answers, new, ids)
         for _, _, _, result in answers:
             if isinstance(result, int):
                 message = self.model.messages.get(result)

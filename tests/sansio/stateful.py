@@ -23,8 +23,6 @@ def case_of(machine: type[RuleBasedStateMachine]) -> type[TestCase]:
         max_examples=EXAMPLES,
         stateful_step_count=50,
         deadline=None,
-        # The same examples each time in ``make check``; ``make soak`` looks further.
-        derandomize=not IS_SOAK,
         suppress_health_check=[HealthCheck.too_slow],
     )
     return pytest.mark.timeout(_TIMEOUT_S)(case)

@@ -477,3 +477,19 @@ class DurableRouterAgainstModel(DurableRouter, RuleBasedStateMachine):
 
 
 TestDurableRouterAgainstModel = case_of(DurableRouterAgainstModel)
+
+
+@pytest.mark.parametrize("credit", [1, 100])
+def test_the_model_knows_that_what_waited_too_long_makes_room_at_once(
+    credit: int,
+) -> None:
+    machine = DurableRouterAgainstModel()
+    limits = Limits(max_messages=2, refuses=False)
+    machine.start(DeliveryPolicy(), limits, Keeping(), credit, is_pumping=True)
+    for count in (1, 2, 1):
+        machine.submit("b", count, {})
+    machine.submit("b", 3, {"ttl": 12.0})
+
+    machine.teardown()
+
+    assert machine.model.queues["b"].counts["expired"] == 3

@@ -4,21 +4,53 @@ What the benchmarks of throughput share: one round of it, and the table of many.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Protocol, TypeVar
 
 from benchmarks.notes import PAYLOAD
-from benchmarks.report import Plot, Table, absent, number, over, spread
-from benchmarks.rounds import Options, Outcome, Peer, play, running
+from benchmarks.peers import pymule
+from benchmarks.report import (
+    Answer,
+    Plot,
+    Table,
+    absent,
+    number,
+    over,
+    ratios,
+    spread,
+)
+from benchmarks.rounds import Options, Outcome, Peer, failures_of, play, running
 from benchmarks.stage import PeerError, cpu_seconds
 
-__all__ = ("Round", "Side", "flood", "play_floods", "rate_plot", "rate_table", "rates")
+__all__ = (
+    "Rated",
+    "Round",
+    "Side",
+    "answer_of_several",
+    "flood",
+    "play_floods",
+    "rate_plot",
+    "rate_table",
+    "rates",
+)
 
 # A second's worth; what takes a minute, or is slower than this by far, hangs.
 _PATIENCE_S = 60
 _SLOWEST_PER_S = 20_000
 _QUICK = 20
 _MICRO = 1e6
+
+
+class Rated(Protocol):
+    """A round that has a rate."""
+
+    @property
+    def per_second(self) -> float:
+        """Messages a second."""
+
+
+R = TypeVar("R", bound=Rated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +118,41 @@ def flood(peer: Peer, count: int, size: int = len(PAYLOAD)) -> Round:
     )
 
 
-def rates(outcomes: Mapping[str, Outcome[Round]], name: str) -> list[float]:
+def rates(outcomes: Mapping[str, Outcome[R]], name: str) -> list[float]:
     """Return messages a second, round by round; none of a peer that failed."""
     outcome = outcomes.get(name)
     return [] if outcome is None else outcome.values(lambda one: one.per_second)
+
+
+def answer_of_several(
+    name: str,
+    question: str,
+    found: Mapping[str, Mapping[str, Outcome[R]]],
+    tables: tuple[Table, ...],
+    plot: Plot,
+) -> Answer:
+    """Return the answer to *question* from several floods, by what they are called."""
+    return Answer(
+        name,
+        question,
+        tables,
+        {
+            flooded: {
+                "peers": {peer: asdict(outcome) for peer, outcome in outcomes.items()},
+                "pymule_over": {
+                    peer: ratios(rates(outcomes, pymule.NAME), rates(outcomes, peer))
+                    for peer in outcomes
+                },
+            }
+            for flooded, outcomes in found.items()
+        },
+        (plot,),
+        failures=tuple(
+            f"{flooded}: {failure}"
+            for flooded, outcomes in found.items()
+            for failure in failures_of(outcomes)
+        ),
+    )
 
 
 def rate_table(

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.debian import install
 from benchmarks.programs.guarded import COURSES, REFERENCE, UNIT
 
 __all__ = (
@@ -49,24 +50,8 @@ _SUMMARY: Final = re.compile(r"^summary: (\d+)$", re.MULTILINE)
 
 def why_no_counts() -> str | None:
     """Return why nothing can be counted here, or ``None``; installs valgrind."""
-    if shutil.which("valgrind") is not None:
-        return None
-    if shutil.which("apt-get") is None or os.getuid() != 0:
-        return "there is no valgrind"
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for words in (
-        ["update"],
-        ["install", "--yes", "--no-install-recommends", "valgrind"],
-    ):
-        done = subprocess.run(  # noqa: S603  (words of this module)
-            ["apt-get", "--quiet", *words],  # noqa: S607  (wherever the system has it)
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            return f"there is no valgrind; apt-get {words[0]}: {done.stderr.strip()}"
+    if shutil.which("valgrind") is None and (reason := install("valgrind")) is not None:
+        return f"there is no valgrind, and {reason}"
     return None
 
 

@@ -6,16 +6,17 @@ of all processes together. See docs/performance.md.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from time import monotonic
 from typing import Final
 
 from benchmarks import cli
+from benchmarks.floods import answer_of_several, rates
 from benchmarks.notes import PAYLOAD, WARM_UP
 from benchmarks.peers import pymule, uwsgi, uwsgi_yielding, zeromq
-from benchmarks.report import Answer, Plot, Table, absent, number, over, ratios, spread
-from benchmarks.rounds import Options, Outcome, Peer, failures_of, play
+from benchmarks.report import Answer, Plot, Table, absent, number, over, spread
+from benchmarks.rounds import Options, Outcome, Peer, play
 from benchmarks.shapes import Shape, Tally
 from benchmarks.stage import Stage
 
@@ -82,26 +83,9 @@ def answer(options: Options) -> Answer:
             return play_shape(peer, shape, options.messages or usual)
 
         found[name] = play(sides, rounds, round_of)
-    return Answer(
-        "throughput_shapes",
-        cli.question_of(__doc__),
-        tuple(_table(name, rounds, outcomes) for name, outcomes in found.items()),
-        {
-            name: {
-                "peers": {peer: asdict(outcome) for peer, outcome in outcomes.items()},
-                "pymule_over": {
-                    peer: ratios(_rates(outcomes, pymule.NAME), _rates(outcomes, peer))
-                    for peer in outcomes
-                },
-            }
-            for name, outcomes in found.items()
-        },
-        (_plot(found),),
-        failures=tuple(
-            f"{name}: {failure}"
-            for name, outcomes in found.items()
-            for failure in failures_of(outcomes)
-        ),
+    tables = tuple(_table(name, rounds, outcomes) for name, outcomes in found.items())
+    return answer_of_several(
+        "throughput_shapes", cli.question_of(__doc__), found, tables, _plot(found)
     )
 
 
@@ -131,11 +115,6 @@ def play_shape(peer: Peer, shape: Shape, count: int) -> Round:
     return Round(count, seconds, count / seconds, cpu_s / count * _MICRO)
 
 
-def _rates(outcomes: Mapping[str, Outcome[Round]], name: str) -> list[float]:
-    outcome = outcomes.get(name)
-    return [] if outcome is None else outcome.values(lambda one: one.per_second)
-
-
 def _table(name: str, rounds: int, outcomes: Mapping[str, Outcome[Round]]) -> Table:
     columns = ("", "messages/s", "spread", "pymule to it", "CPU us a message, all")
     rows = []
@@ -143,9 +122,9 @@ def _table(name: str, rounds: int, outcomes: Mapping[str, Outcome[Round]]) -> Ta
         if outcome.failure is not None:
             rows.append(absent(peer, outcome.failure, len(columns)))
             continue
-        speeds = _rates(outcomes, peer)
+        speeds = rates(outcomes, peer)
         cpu_us = f"{median(one.cpu_us for one in outcome.rounds):.2f}"
-        ratio = over(_rates(outcomes, pymule.NAME), speeds)
+        ratio = over(rates(outcomes, pymule.NAME), speeds)
         rows.append((peer, *spread(speeds), ratio, cpu_us))
     return Table(f"{name}, {rounds} rounds", columns, tuple(rows))
 
@@ -153,7 +132,7 @@ def _table(name: str, rounds: int, outcomes: Mapping[str, Outcome[Round]]) -> Ta
 def _plot(found: Mapping[str, Mapping[str, Outcome[Round]]]) -> Plot:
     series = {
         side.NAME: [
-            median(speeds) if (speeds := _rates(outcomes, side.NAME)) else None
+            median(speeds) if (speeds := rates(outcomes, side.NAME)) else None
             for outcomes in found.values()
         ]
         for side in SIDES

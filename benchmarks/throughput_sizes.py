@@ -5,15 +5,14 @@ docs/performance.md.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from statistics import median
 from typing import Final
 
 from benchmarks import cli
-from benchmarks.floods import Round, flood, rates
+from benchmarks.floods import Round, answer_of_several, flood, rates
 from benchmarks.peers import pymule, queue, uwsgi_yielding, zeromq
-from benchmarks.report import Answer, Plot, Table, over, ratios, span
-from benchmarks.rounds import Options, Outcome, Peer, failures_of, play
+from benchmarks.report import Answer, Plot, Table, over, span
+from benchmarks.rounds import Options, Outcome, Peer, play
 
 __all__ = ("answer",)
 
@@ -65,26 +64,9 @@ def answer(options: Options) -> Answer:
             and (size <= _UWSGI_MOST or peer is not uwsgi_yielding)
         ]
         found[name] = play(peers, rounds, round_of)
-    return Answer(
-        "throughput_sizes",
-        cli.question_of(__doc__),
-        (_speeds(found, rounds), _ratios(found)),
-        {
-            name: {
-                "peers": {peer: asdict(outcome) for peer, outcome in outcomes.items()},
-                "pymule_over": {
-                    peer: ratios(rates(outcomes, pymule.NAME), rates(outcomes, peer))
-                    for peer in outcomes
-                },
-            }
-            for name, outcomes in found.items()
-        },
-        (_plot(found),),
-        failures=tuple(
-            f"{name}: {failure}"
-            for name, outcomes in found.items()
-            for failure in failures_of(outcomes)
-        ),
+    tables = (_speeds(found, rounds), _ratios(found))
+    return answer_of_several(
+        "throughput_sizes", cli.question_of(__doc__), found, tables, _plot(found)
     )
 
 

@@ -141,7 +141,7 @@ def test_a_valgrind_that_does_not_work_here_is_told(
 def test_nothing_is_counted_without_valgrind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
-    assert why_no_counts() == "there is no valgrind"
+    assert why_no_counts() == "there is no valgrind, and no apt-get to install it"
 
 
 def test_what_each_path_costs_is_noted_for_the_oldest_python() -> None:

@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from benchmarks.debian import install
 from pymule.master.journal_file import NAME
 from pymule.master.journal_writer import FAILED_NAME
 from tests.chaos.disk import PowerDisk, own_mounts, why_no_power_cut
@@ -48,7 +49,7 @@ def why_no_injection() -> str | None:
     """Return why no call can fail here, or ``None``; installs strace if it may."""
     if (reason := why_no_power_cut()) is not None:
         return reason
-    if shutil.which("strace") is None and (reason := _install()) is not None:
+    if shutil.which("strace") is None and (reason := install("strace")) is not None:
         return f"there is no strace, and {reason}"
     probe = [
         "strace",
@@ -61,26 +62,6 @@ def why_no_injection() -> str | None:
     ]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)  # noqa: S603
     return None if done.returncode == 0 else done.stderr.strip()
-
-
-def _install() -> str | None:
-    if shutil.which("apt-get") is None:
-        return "no apt-get to install it"
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for words in (
-        ["update"],
-        ["install", "--yes", "--no-install-recommends", "strace"],
-    ):
-        done = subprocess.run(  # noqa: S603  (words of this module)
-            ["apt-get", "--quiet", *words],  # noqa: S607  (wherever the system has it)
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            return f"apt-get {words[0]}: {done.stderr.strip()}"
-    return None
 
 
 async def break_once(
